@@ -1,0 +1,1 @@
+"""From examples to a version: selection, objectives, training, manifest and registry."""

@@ -1,0 +1,1 @@
+"""The process: configuration, wiring, controller tick, store, HTTP API, command line and demo."""

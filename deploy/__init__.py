@@ -1,0 +1,1 @@
+"""From version to traffic: routes, gateway, effect proof, verdict and rollout."""

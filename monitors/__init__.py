@@ -1,0 +1,1 @@
+"""What is going on: features, drift detectors, guardrails, the evaluation gate and metrics."""

@@ -1,0 +1,1 @@
+"""Events in and out: event types, codec, logs, joiner and dead letters."""
