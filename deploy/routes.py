@@ -1,0 +1,58 @@
+"""The route file: which version answers which alias. Written by the agent of the host alone, read by its gateways.
+
+One reference assignment flips a route; the file carries epoch, actor and reason and is itself the record of a rollback.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ROUTE_SCHEMA = 1
+
+
+class RouteModel(BaseModel):
+    """Immutable, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Split(RouteModel):
+    """A leased share of the sessions for the candidate of a rollout; expiry returns everything to ``Route.control``."""
+
+    rollout: str
+    """Rollout id; also the salt of the assignment hash, so that every rollout draws its own sessions."""
+    candidate: str
+    share: Annotated[float, Field(gt=0.0, lt=1.0)]
+    """Probability of the canary arm (the propensity logged with each exchange)."""
+    lease_s: Annotated[float, Field(gt=0.0)]
+    """Seconds the share lives on the gateway's monotonic clock after the newest renewal it saw."""
+    lease_seq: int = 0
+    """Raised by one at each renewal. A gateway that has just started treats the share as expired until it sees a renewal."""
+
+
+class Route(RouteModel):
+    """How one alias is served."""
+
+    deployment: str
+    alias: str
+    control: str | None
+    """Version that serves everything outside the split; None: the base under its own served name."""
+    split: Split | None = None
+
+
+class RouteFile(RouteModel):
+    """The whole file. Readers refuse a lower epoch than the one they hold."""
+
+    schema_version: int = ROUTE_SCHEMA
+    epoch: int
+    """Fencing epoch: raised at every change of what is served, not at lease renewals."""
+    actor: str
+    reason: str
+    written_at: float
+    routes: tuple[Route, ...] = ()
+
+    def route(self, alias: str) -> Route | None:
+        """The route of an alias, or None."""
+        return next((r for r in self.routes if r.alias == alias), None)
