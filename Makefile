@@ -33,7 +33,7 @@ env-trainer: $(TRAINER)/.stamp ## .venvs/trainer: the daemon's packages, torch a
 env-vllm: $(VLLM)/.stamp ## .venvs/vllm: the CPU build of vLLM (shares torch with the trainer through uv's cache)
 
 vllm: env-vllm ## make the vLLM environment and see that it imports
-	cd deploy/vllm && ../../$(VLLM)/bin/python -c 'import vllm; print("vllm", vllm.__version__)'
+	$(VLLM)/bin/python -c 'import vllm; print("vllm imports, torch", __import__("torch").__version__)'
 
 $(VENVS)/uv/bin/uv:
 	@echo "uv is not on PATH: installing it below $(VENVS)/uv (about 25 MB)"
