@@ -1,0 +1,204 @@
+"""Units of one rollout: who counts, in which arm, and which events their feedback becomes. Pure: no clock, no store.
+
+A unit is a session whose first exchange came after the rollout began; its arm and propensity are those of that exchange,
+for good (intention to treat). An identity counts for at most ``identity_cap`` units; the rest is recorded as capped.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from deploy.processes import Path, Processes, UnitEvent, apply
+from deploy.rollout import RolloutConfig
+from streams.events import Exchange
+
+
+@dataclass(slots=True)
+class Unit:
+    """One session of the rollout."""
+
+    session: str
+    identity: str
+    canary: bool
+    propensity: float
+    in_slice: bool
+    first_at: float
+    capped: bool
+    rewards: dict[str, float] = field(default_factory=dict[str, float])
+    """Exchange id to reward, those that arrived within the maturity window."""
+    harmed: bool = False
+    """Its first reward was counted on the harm path."""
+    erred: bool = False
+    slow: bool = False
+    matured: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """The kill switch outside alpha: consecutive server errors of the candidate, over distinct sessions."""
+
+    consecutive: int = 0
+    sessions: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What one call changed: rows to store in the same transaction."""
+
+    units: tuple[Unit, ...] = ()
+    events: tuple[UnitEvent, ...] = ()
+
+
+class Evidence:
+    """Bounded by the sessions of one rollout; ``restore`` rebuilds it from its rows, bit for bit."""
+
+    def __init__(
+        self,
+        rollout: str,
+        config: RolloutConfig,
+        latency_tau_s: float,
+        in_slice: Callable[[str], bool],
+    ) -> None:
+        self.rollout, self.config, self.latency_tau_s = rollout, config, latency_tau_s
+        self._in_slice = in_slice
+        self.processes = Processes()
+        self.kill = Kill()
+        self._units: dict[str, Unit] = {}
+        self._open: dict[str, Unit] = {}
+        self._per_identity: Counter[str] = Counter()
+        self._matured_per_identity: Counter[str] = Counter()
+        self._erred: set[str] = set()
+        self._slow: set[str] = set()
+        self._seq = 0
+
+    @classmethod
+    def restore(
+        cls,
+        rollout: str,
+        config: RolloutConfig,
+        latency_tau_s: float,
+        in_slice: Callable[[str], bool],
+        units: Iterable[Unit],
+        events: Iterable[UnitEvent],
+    ) -> Evidence:
+        """Rebuild from stored rows; the e-processes are folded again from their events."""
+        made = cls(rollout, config, latency_tau_s, in_slice)
+        for unit in units:
+            made._units[unit.session] = unit
+            made._per_identity[unit.identity] += 1
+            if unit.matured:
+                made._matured_per_identity[unit.identity] += 1
+            else:
+                made._open[unit.session] = unit
+            if unit.erred:
+                made._erred.add(unit.identity)
+            if unit.slow:
+                made._slow.add(unit.identity)
+        for event in events:
+            made.processes = apply(made.processes, event, config)
+            made._seq = event.seq
+        return made
+
+    def observe_exchange(self, exchange: Exchange, first_of_session: bool) -> Tick:
+        """Count one exchange of this rollout; the first of a new session makes a unit."""
+        if exchange.rollout != self.rollout or exchange.arm is None or exchange.propensity is None:
+            return Tick()
+        self._watch_kill_switch(exchange)
+        unit, events = self._units.get(exchange.session), list[UnitEvent]()
+        if unit is None and first_of_session:
+            unit = self._assign(exchange)
+            if unit is not None and not unit.capped:
+                events.append(self._event(Path.ASSIGNED, unit, 1.0, exchange.received_at))
+        if unit is None or unit.capped:
+            return Tick((unit,) if unit else ())
+        if _failed(exchange) and not unit.erred:
+            unit.erred = True
+            if unit.identity not in self._erred:
+                self._erred.add(unit.identity)
+                events.append(self._event(Path.ERROR, unit, 1.0, exchange.completed_at))
+        if not unit.slow and exchange.status < 400 and exchange.latency_s > self.latency_tau_s:
+            unit.slow = True
+            if unit.identity not in self._slow:
+                self._slow.add(unit.identity)
+                events.append(self._event(Path.LATENCY, unit, 1.0, exchange.completed_at))
+        return Tick((unit,), tuple(events))
+
+    def observe_reward(self, exchange: Exchange, reward: float, sent_at: float) -> Tick:
+        """Count the reward of one rated exchange: at once for harm, kept for the unit's mean for promotion."""
+        unit = self._units.get(exchange.session)
+        if unit is None or exchange.rollout != self.rollout:
+            return Tick()
+        if not unit.matured and sent_at - unit.first_at <= self.config.maturity_s:
+            unit.rewards[exchange.exchange_id] = reward
+        events = tuple[UnitEvent, ...]()
+        if not unit.harmed and not unit.capped:
+            unit.harmed = True
+            events = (self._event(Path.HARM, unit, reward, sent_at),)
+        return Tick((unit,), events)
+
+    def mature(self, now: float) -> Tick:
+        """Close the units whose window is over, in request order, and give each one's mean to the promote path."""
+        horizon = now - self.config.maturity_s - self.config.lateness_s
+        due = sorted(
+            (u for u in self._open.values() if u.first_at <= horizon),
+            key=lambda u: (u.first_at, u.session),
+        )
+        events: list[UnitEvent] = []
+        for unit in due:
+            unit.matured = True
+            del self._open[unit.session]
+            # the cap counts units, rewarded or not: whether one is rewarded may depend on the arm
+            self._matured_per_identity[unit.identity] += 1
+            if not unit.rewards or self._matured_per_identity[unit.identity] > self.config.identity_cap:
+                continue
+            mean = sum(unit.rewards[k] for k in sorted(unit.rewards)) / len(unit.rewards)
+            events.append(self._event(Path.PROMOTE, unit, mean, unit.first_at))
+        return Tick(tuple(due), tuple(events))
+
+    @property
+    def unit_counts(self) -> tuple[int, int]:
+        """(units that count, units capped)."""
+        capped = sum(u.capped for u in self._units.values())
+        return len(self._units) - capped, capped
+
+    def _assign(self, exchange: Exchange) -> Unit | None:
+        propensity = exchange.propensity
+        if propensity is None or not 0.0 < propensity < 1.0:
+            return None
+        unit = Unit(
+            session=exchange.session,
+            identity=exchange.identity,
+            canary=exchange.arm == "canary",
+            propensity=propensity,
+            in_slice=self._in_slice(exchange.prompt),
+            first_at=exchange.received_at,
+            capped=self._per_identity[exchange.identity] >= self.config.identity_cap,
+        )
+        self._per_identity[exchange.identity] += 1
+        self._units[exchange.session] = self._open[exchange.session] = unit
+        return unit
+
+    def _watch_kill_switch(self, exchange: Exchange) -> None:
+        if exchange.arm != "canary":
+            return
+        if not _failed(exchange):
+            self.kill = Kill()
+            return
+        sessions = self.kill.sessions
+        if len(sessions) < self.config.kill_sessions:
+            sessions = sessions | {exchange.session}
+        self.kill = replace(self.kill, consecutive=self.kill.consecutive + 1, sessions=sessions)
+
+    def _event(self, path: Path, unit: Unit, value: float, at: float) -> UnitEvent:
+        self._seq += 1
+        event = UnitEvent(self._seq, path, unit.session, unit.canary, unit.propensity, value, unit.in_slice, at)
+        self.processes = apply(self.processes, event, self.config)
+        return event
+
+
+def _failed(exchange: Exchange) -> bool:
+    """A 5xx of the assigned version; one that was hidden by a retry on the champion counts as well."""
+    first = exchange.attempts[0].status if exchange.attempts else exchange.status
+    return first >= 500

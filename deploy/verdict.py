@@ -1,0 +1,115 @@
+"""What the evidence of a live rollout says, as one signal with a named reason. Pure.
+
+Fail closed to promote: no data, too few units or a number that is not finite never passes a step. Fail open to roll back:
+every way back is looked at before any way forward.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from deploy.evidence import Kill
+from deploy.processes import HARM_WEIGHTS, Processes, harm_e
+from deploy.rollout import LIVE, Phase, RolloutConfig, Signal
+from monitors import bets, owner, ratio
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A signal (None: wait), the reason, and the numbers it rests on."""
+
+    signal: Signal | None
+    reason: str
+    numbers: Mapping[str, float]
+
+
+_HARM_REASONS: Final = {
+    "harm_reward": "reward_harm",
+    "harm_errors": "more_errors",
+    "harm_latency": "slower",
+}
+
+
+def numbers(state: Processes) -> dict[str, float]:
+    """Every e-value and count of the evidence, by name; what the ledger records beside a verdict."""
+    control, canary = state.reward_sums
+    return {
+        "e_non_inferior_small": _e(bets.log_e(state.non_inferior_small)),
+        "e_non_inferior_half": _e(bets.log_e(state.non_inferior_half)),
+        "e_superior_in_slice": _e(bets.log_e(state.superior_in_slice)),
+        "e_harm_reward": _e(bets.log_e(state.harm_reward)),
+        "e_harm_errors": _e(owner.log_e(state.harm_errors)),
+        "e_harm_latency": _e(owner.log_e(state.harm_latency)),
+        "e_harm": harm_e(state),
+        "e_sample_ratio": _e(ratio.log_e(state.sample_ratio)),
+        "units": float(state.assigned),
+        "units_rewarded": float(state.rewarded),
+        "units_matured_control": float(state.matured_control),
+        "units_matured_canary": float(state.matured_canary),
+        "mean_reward_control": control / state.matured_control if state.matured_control else math.nan,
+        "mean_reward_canary": canary / state.matured_canary if state.matured_canary else math.nan,
+    }
+
+
+def judge(
+    phase: Phase, state: Processes, kill: Kill, config: RolloutConfig, units_in_phase: int, seconds_in_phase: float
+) -> Judgement:
+    """The signal of the evidence in a live phase; ``units_in_phase`` counts units assigned since the phase began."""
+    seen = numbers(state)
+    if phase not in LIVE:
+        return Judgement(None, "not_live", seen)
+    back = _way_back(state, kill, config)
+    if back is not None:
+        return Judgement(*back, seen)
+    match phase:
+        case Phase.CANARY_SMALL:
+            return Judgement(*_first_step(state, seen, config), seen)
+        case Phase.CANARY_HALF:
+            return Judgement(*_second_step(seen, config), seen)
+        case Phase.PROBATION:
+            if units_in_phase >= config.probation_units or seconds_in_phase >= config.probation_s:
+                return Judgement(Signal.NO_HARM, "no_harm_in_probation", seen)
+            return Judgement(None, "in_probation", seen)
+        case _:
+            return Judgement(None, "awaiting_approval", seen)
+
+
+def _e(log_value: float) -> float:
+    return math.exp(min(log_value, 700.0))
+
+
+def _way_back(state: Processes, kill: Kill, config: RolloutConfig) -> tuple[Signal, str] | None:
+    if kill.consecutive >= config.kill_errors and len(kill.sessions) >= config.kill_sessions:
+        return Signal.KILL_SWITCH, "consecutive_server_errors"
+    if harm_e(state) >= config.threshold:
+        logs = {
+            "harm_reward": bets.log_e(state.harm_reward),
+            "harm_errors": owner.log_e(state.harm_errors),
+            "harm_latency": owner.log_e(state.harm_latency),
+        }
+        worst = max(logs, key=lambda name: math.log(HARM_WEIGHTS[name]) + logs[name])
+        return Signal.HARM, _HARM_REASONS[worst]
+    if _e(ratio.log_e(state.sample_ratio)) >= config.threshold:
+        return Signal.VOID, "sample_ratio_mismatch"
+    return None
+
+
+def _first_step(
+    state: Processes, seen: Mapping[str, float], config: RolloutConfig
+) -> tuple[Signal | None, str]:
+    if min(state.matured_control, state.matured_canary) < config.min_units_per_arm:
+        return None, "too_few_units"
+    if not seen["e_non_inferior_small"] >= config.threshold:
+        return None, "not_yet_non_inferior"
+    return Signal.STEP_PASSED, "non_inferior"
+
+
+def _second_step(seen: Mapping[str, float], config: RolloutConfig) -> tuple[Signal | None, str]:
+    if not seen["e_superior_in_slice"] >= config.threshold:
+        return None, "not_yet_superior_in_slice"
+    if not seen["e_non_inferior_half"] >= config.threshold:
+        return None, "not_yet_non_inferior"
+    return Signal.STEP_PASSED, "superior_in_slice_and_non_inferior"
