@@ -95,6 +95,9 @@ _STATES: Final[Mapping[str, Any]] = MappingProxyType(
         "sample_ratio": ratio.SampleRatioState,
     }
 )
+_HARM: Final = bets.ContrastSpec("rollback")
+_SUPERIOR: Final = bets.ContrastSpec("promote")
+_RARE: Final = owner.OwnerSpec()
 _COUNTS: Final = ("matured_control", "matured_canary", "rewarded", "assigned")
 
 
@@ -111,24 +114,24 @@ def apply(state: Processes, event: UnitEvent, config: RolloutConfig) -> Processe
         case Path.PROMOTE:
             return _matured(state, event, config)
         case Path.HARM:
-            harm = bets.update(state.harm_reward, bets.harm(0.0), reward=event.value, **bet)
+            harm = bets.update(state.harm_reward, _HARM, reward=event.value, **bet)
             return replace(state, harm_reward=harm, rewarded=state.rewarded + 1)
         case Path.ERROR:
-            return replace(state, harm_errors=owner.update(state.harm_errors, owner.OwnerSpec(), **bet))
+            return replace(state, harm_errors=owner.update(state.harm_errors, _RARE, **bet))
         case Path.LATENCY:
-            return replace(state, harm_latency=owner.update(state.harm_latency, owner.OwnerSpec(), **bet))
+            return replace(state, harm_latency=owner.update(state.harm_latency, _RARE, **bet))
 
 
 def _matured(state: Processes, event: UnitEvent, config: RolloutConfig) -> Processes:
     bet = {"canary": event.canary, "propensity": event.propensity, "reward": event.value}
     superior = state.superior_in_slice
     if event.in_slice:
-        superior = bets.update(superior, bets.promote(0.0), **bet)
+        superior = bets.update(superior, _SUPERIOR, **bet)
     control, canary = state.reward_sums
     return replace(
         state,
-        non_inferior_small=bets.update(state.non_inferior_small, bets.promote(config.margin_small), **bet),
-        non_inferior_half=bets.update(state.non_inferior_half, bets.promote(config.margin_half), **bet),
+        non_inferior_small=bets.update(state.non_inferior_small, bets.ContrastSpec("promote", config.margin_small), **bet),
+        non_inferior_half=bets.update(state.non_inferior_half, bets.ContrastSpec("promote", config.margin_half), **bet),
         superior_in_slice=superior,
         matured_control=state.matured_control + (not event.canary),
         matured_canary=state.matured_canary + event.canary,
