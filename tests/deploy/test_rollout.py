@@ -1,0 +1,57 @@
+"""The rollout table: every move, its end, and what each phase wants of the world."""
+
+import itertools
+
+import pytest
+
+from deploy.rollout import FINAL, LIVE, TABLE, IllegalMove, Phase, RolloutConfig, Signal, desired, move, replay
+
+HAPPY = [
+    Signal.CONTROL_READY,
+    Signal.SOAKED,
+    Signal.PROVED,
+    Signal.STEP_PASSED,
+    Signal.STEP_PASSED,
+    Signal.NO_HARM,
+]
+
+
+def test_the_happy_path_promotes() -> None:
+    assert replay(HAPPY) is Phase.PROMOTED
+
+
+def test_a_person_in_between_does_not_change_the_end() -> None:
+    path = [*HAPPY[:2], Signal.NEEDS_APPROVAL, Signal.APPROVED, Signal.STEP_PASSED]
+    path += [Signal.NEEDS_APPROVAL, Signal.APPROVED, Signal.NO_HARM]
+    assert replay(path) is Phase.PROMOTED
+
+
+@pytest.mark.parametrize("phase", sorted(FINAL))
+@pytest.mark.parametrize("signal", list(Signal))
+def test_nothing_leaves_a_final_phase(phase: Phase, signal: Signal) -> None:
+    with pytest.raises(IllegalMove, match="it is final"):
+        move(phase, signal)
+
+
+def test_every_phase_is_reached_and_every_open_phase_can_end() -> None:
+    assert {Phase.STARTING, *TABLE.values()} == set(Phase)
+    for phase in set(Phase) - FINAL:
+        ends = {TABLE[phase, s] for s in Signal if (phase, s) in TABLE}
+        assert Phase.INCONCLUSIVE in ends, f"{phase} has no deadline"
+        assert ends & {Phase.ABORTED, Phase.ROLLED_BACK}, f"{phase} does not obey a person"
+
+
+def test_no_signal_promotes_before_the_candidate_was_live() -> None:
+    before = set(Phase) - set(LIVE)
+    assert all(TABLE.get((p, s)) is not Phase.PROMOTED for p, s in itertools.product(before, Signal))
+
+
+def test_a_share_only_while_live_and_promoted_serves_the_candidate() -> None:
+    config = RolloutConfig()
+    for phase in Phase:
+        wants = desired(phase, "d-old", "d-new", config)
+        assert (wants.share is not None) == (phase in LIVE)
+        assert wants.control == ("d-new" if phase is Phase.PROMOTED else "d-old")
+        assert wants.control in wants.resident
+    assert desired(Phase.STARTING, "d-old", "d-new", config).resident == ("d-old",)
+    assert desired(Phase.PROBATION, "d-old", "d-new", config).share == config.share_probation

@@ -1,0 +1,123 @@
+"""Every reason a verdict can give, and that missing or broken numbers never promote."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+
+from deploy.evidence import Kill
+from deploy.processes import Path, Processes, UnitEvent, apply, harm_e
+from deploy.rollout import Phase, RolloutConfig, Signal
+from deploy.verdict import judge
+
+CONFIG = RolloutConfig(probation_units=50, probation_s=100.0)
+
+
+def evidence(
+    *, canary: float, control: float, units: int = 2000, path: Path = Path.PROMOTE, share: float = 0.5, seed: int = 1
+) -> Processes:
+    """Units on one path whose value is 1 with the given chance; for rare events the chance that there is one."""
+    rng, state = random.Random(seed), Processes()
+    for i in range(units):
+        arm = rng.random() < share
+        hit = rng.random() < (canary if arm else control)
+        if path in (Path.ERROR, Path.LATENCY) and not hit:
+            continue
+        event = UnitEvent(i, path, f"s{i}", arm, share, float(hit), True, float(i))
+        state = apply(state, event, CONFIG)
+    return state
+
+
+def signal(phase: Phase, state: Processes, kill: Kill | None = None, units: int = 0, seconds: float = 0.0) -> tuple[Signal | None, str]:
+    found = judge(phase, state, kill or Kill(), CONFIG, units, seconds)
+    return found.signal, found.reason
+
+
+def test_no_data_never_passes_any_step() -> None:
+    for phase in (Phase.CANARY_SMALL, Phase.CANARY_HALF, Phase.AWAITING_PROMOTION):
+        assert signal(phase, Processes())[0] is None
+
+
+def test_the_first_step_needs_units_in_both_arms_and_evidence() -> None:
+    good = evidence(canary=0.9, control=0.6)
+    assert signal(Phase.CANARY_SMALL, good) == (Signal.STEP_PASSED, "non_inferior")
+    few = evidence(canary=0.9, control=0.6, units=30)
+    assert signal(Phase.CANARY_SMALL, few) == (None, "too_few_units")
+    worse = evidence(canary=0.45, control=0.6, units=400)
+    assert signal(Phase.CANARY_SMALL, worse) == (None, "not_yet_non_inferior")
+
+
+def test_the_second_step_needs_superiority_in_the_slice_and_no_loss_over_all() -> None:
+    better = evidence(canary=0.9, control=0.6)
+    assert signal(Phase.CANARY_HALF, better) == (Signal.STEP_PASSED, "superior_in_slice_and_non_inferior")
+    same = evidence(canary=0.6, control=0.6)
+    assert signal(Phase.CANARY_HALF, same) == (None, "not_yet_superior_in_slice")
+
+
+def test_superiority_in_the_slice_alone_is_not_enough() -> None:
+    rng, state = random.Random(5), Processes()
+    for i in range(3000):
+        arm, inside = rng.random() < 0.5, rng.random() < 0.3
+        chance = (0.9 if arm else 0.3) if inside else (0.4 if arm else 0.8)
+        event = UnitEvent(i, Path.PROMOTE, f"s{i}", arm, 0.5, float(rng.random() < chance), inside, float(i))
+        state = apply(state, event, CONFIG)
+    assert signal(Phase.CANARY_HALF, state) == (None, "not_yet_non_inferior")
+
+
+@pytest.mark.parametrize(
+    ("path", "canary", "control", "reason"),
+    [
+        (Path.HARM, 0.3, 0.7, "reward_harm"),
+        (Path.ERROR, 0.2, 0.01, "more_errors"),
+        (Path.LATENCY, 0.3, 0.02, "slower"),
+    ],
+)
+def test_harm_of_each_kind_goes_back_from_every_live_phase(path: Path, canary: float, control: float, reason: str) -> None:
+    state = evidence(canary=canary, control=control, path=path)
+    for phase in (Phase.CANARY_SMALL, Phase.CANARY_HALF, Phase.AWAITING_PROMOTION, Phase.PROBATION):
+        assert signal(phase, state) == (Signal.HARM, reason)
+
+
+def test_harm_is_looked_at_before_a_pass() -> None:
+    state = evidence(canary=0.9, control=0.6)
+    rng = random.Random(7)
+    for i in range(600):
+        arm = rng.random() < 0.5
+        state = apply(state, UnitEvent(i, Path.HARM, f"h{i}", arm, 0.5, float(not arm), True, 0.0), CONFIG)
+    assert signal(Phase.CANARY_HALF, state)[0] is Signal.HARM
+
+
+def test_the_kill_switch_needs_errors_from_several_sessions() -> None:
+    many = frozenset(str(i) for i in range(CONFIG.kill_sessions))
+    assert signal(Phase.CANARY_SMALL, Processes(), Kill(20, many)) == (Signal.KILL_SWITCH, "consecutive_server_errors")
+    assert signal(Phase.CANARY_SMALL, Processes(), Kill(50, frozenset({"one"})))[0] is None
+
+
+def test_a_wrong_sample_ratio_voids_the_canary() -> None:
+    state = Processes()
+    for i in range(300):
+        state = apply(state, UnitEvent(i, Path.ASSIGNED, f"s{i}", i % 10 < 3, 0.1, 1.0, True, 0.0), CONFIG)
+    assert signal(Phase.CANARY_SMALL, state) == (Signal.VOID, "sample_ratio_mismatch")
+
+
+def test_probation_ends_by_units_or_by_time() -> None:
+    assert signal(Phase.PROBATION, Processes(), units=49) == (None, "in_probation")
+    assert signal(Phase.PROBATION, Processes(), units=50) == (Signal.NO_HARM, "no_harm_in_probation")
+    assert signal(Phase.PROBATION, Processes(), seconds=100.0) == (Signal.NO_HARM, "no_harm_in_probation")
+
+
+def test_outside_the_live_phases_evidence_says_nothing() -> None:
+    assert signal(Phase.SOAKING, evidence(canary=0.0, control=1.0, path=Path.HARM)) == (None, "not_live")
+    assert signal(Phase.AWAITING_PROMOTION, Processes()) == (None, "awaiting_approval")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("path", list(Path))
+def test_values_that_are_not_finite_change_nothing(path: Path, value: float) -> None:
+    assert apply(Processes(), UnitEvent(1, path, "s", True, 0.5, value, True, 0.0), CONFIG) == Processes()
+
+
+def test_nothing_seen_is_no_harm() -> None:
+    assert harm_e(Processes()) == pytest.approx(1.0)
