@@ -17,8 +17,9 @@ from streams.events import Exchange
 
 @dataclass(slots=True)
 class Unit:
-    """One session of the rollout."""
+    """One session of the rollout; ``seq`` numbers them from 0 in order of arrival."""
 
+    seq: int
     session: str
     identity: str
     canary: bool
@@ -30,8 +31,6 @@ class Unit:
     """Exchange id to reward, those that arrived within the maturity window."""
     harmed: bool = False
     """Its first reward was counted on the harm path."""
-    erred: bool = False
-    slow: bool = False
     matured: bool = False
 
 
@@ -48,6 +47,7 @@ class Tick:
     """What one call changed: rows to store in the same transaction."""
 
     units: tuple[Unit, ...] = ()
+    """Units assigned by this call."""
     events: tuple[UnitEvent, ...] = ()
 
 
@@ -83,47 +83,69 @@ class Evidence:
         units: Iterable[Unit],
         events: Iterable[UnitEvent],
     ) -> Evidence:
-        """Rebuild from stored rows; the e-processes are folded again from their events."""
+        """Rebuild from stored rows: the e-processes are folded again, and what a unit did is what its events say.
+
+        The rewards of open units are given again with ``recall`` (they lie with the exchanges).
+        """
         made = cls(rollout, config, latency_tau_s, in_slice)
-        for unit in units:
-            made._units[unit.session] = unit
+        by_seq = {unit.seq: unit for unit in units}
+        for unit in by_seq.values():
+            made._units[unit.session] = made._open[unit.session] = unit
             made._per_identity[unit.identity] += 1
-            if unit.matured:
-                made._matured_per_identity[unit.identity] += 1
-            else:
-                made._open[unit.session] = unit
-            if unit.erred:
-                made._erred.add(unit.identity)
-            if unit.slow:
-                made._slow.add(unit.identity)
         for event in events:
             made.processes = apply(made.processes, event, config)
             made._seq = event.seq
+            made._recall_event(by_seq[event.unit], event.path)
         return made
+
+    def recall(self, exchange: Exchange, reward: float, sent_at: float) -> None:
+        """Give an open unit a reward that it had before the restart; makes no event."""
+        unit = self._open.get(exchange.session)
+        if unit is not None and sent_at - unit.first_at <= self.config.maturity_s:
+            unit.rewards[exchange.exchange_id] = reward
+
+    @property
+    def open_sessions(self) -> frozenset[str]:
+        """Sessions whose maturity window is not over."""
+        return frozenset(self._open)
+
+    def _recall_event(self, unit: Unit, path: Path) -> None:
+        match path:
+            case Path.PROMOTE | Path.CLOSED:
+                unit.matured = True
+                del self._open[unit.session]
+                self._matured_per_identity[unit.identity] += 1
+            case Path.HARM:
+                unit.harmed = True
+            case Path.ERROR:
+                self._erred.add(unit.identity)
+            case Path.LATENCY:
+                self._slow.add(unit.identity)
+            case Path.ASSIGNED:
+                pass
 
     def observe_exchange(self, exchange: Exchange, first_of_session: bool) -> Tick:
         """Count one exchange of this rollout; the first of a new session makes a unit."""
         if exchange.rollout != self.rollout or exchange.arm is None or exchange.propensity is None:
             return Tick()
         self._watch_kill_switch(exchange)
-        unit, events = self._units.get(exchange.session), list[UnitEvent]()
+        unit, events, assigned = self._units.get(exchange.session), list[UnitEvent](), False
         if unit is None and first_of_session:
             unit = self._assign(exchange)
+            assigned = unit is not None
             if unit is not None and not unit.capped:
                 events.append(self._event(Path.ASSIGNED, unit, 1.0, exchange.received_at))
         if unit is None or unit.capped:
-            return Tick((unit,) if unit else ())
-        if _failed(exchange) and not unit.erred:
-            unit.erred = True
-            if unit.identity not in self._erred:
-                self._erred.add(unit.identity)
-                events.append(self._event(Path.ERROR, unit, 1.0, exchange.completed_at))
-        if not unit.slow and exchange.status < 400 and exchange.latency_s > self.latency_tau_s:
-            unit.slow = True
-            if unit.identity not in self._slow:
-                self._slow.add(unit.identity)
-                events.append(self._event(Path.LATENCY, unit, 1.0, exchange.completed_at))
-        return Tick((unit,), tuple(events))
+            return Tick((unit,) if unit and assigned else ())
+        # the first per identity is also the first per session: one identity owns a session
+        if _failed(exchange) and unit.identity not in self._erred:
+            self._erred.add(unit.identity)
+            events.append(self._event(Path.ERROR, unit, 1.0, exchange.completed_at))
+        slow = exchange.status < 400 and exchange.latency_s > self.latency_tau_s
+        if slow and unit.identity not in self._slow:
+            self._slow.add(unit.identity)
+            events.append(self._event(Path.LATENCY, unit, 1.0, exchange.completed_at))
+        return Tick((unit,) if assigned else (), tuple(events))
 
     def observe_reward(self, exchange: Exchange, reward: float, sent_at: float) -> Tick:
         """Count the reward of one rated exchange: at once for harm, kept for the unit's mean for promotion."""
@@ -136,7 +158,7 @@ class Evidence:
         if not unit.harmed and not unit.capped:
             unit.harmed = True
             events = (self._event(Path.HARM, unit, reward, sent_at),)
-        return Tick((unit,), events)
+        return Tick(events=events)
 
     def mature(self, now: float) -> Tick:
         """Close the units whose window is over, in request order, and give each one's mean to the promote path."""
@@ -152,10 +174,11 @@ class Evidence:
             # the cap counts units, rewarded or not: whether one is rewarded may depend on the arm
             self._matured_per_identity[unit.identity] += 1
             if not unit.rewards or self._matured_per_identity[unit.identity] > self.config.identity_cap:
+                events.append(self._event(Path.CLOSED, unit, 0.0, unit.first_at))
                 continue
             mean = sum(unit.rewards[k] for k in sorted(unit.rewards)) / len(unit.rewards)
             events.append(self._event(Path.PROMOTE, unit, mean, unit.first_at))
-        return Tick(tuple(due), tuple(events))
+        return Tick(events=tuple(events))
 
     @property
     def unit_counts(self) -> tuple[int, int]:
@@ -168,6 +191,7 @@ class Evidence:
         if propensity is None or not 0.0 < propensity < 1.0:
             return None
         unit = Unit(
+            seq=len(self._units),
             session=exchange.session,
             identity=exchange.identity,
             canary=exchange.arm == "canary",
@@ -193,7 +217,7 @@ class Evidence:
 
     def _event(self, path: Path, unit: Unit, value: float, at: float) -> UnitEvent:
         self._seq += 1
-        event = UnitEvent(self._seq, path, unit.session, unit.canary, unit.propensity, value, unit.in_slice, at)
+        event = UnitEvent(self._seq, path, unit.seq, unit.canary, unit.propensity, value, unit.in_slice, at)
         self.processes = apply(self.processes, event, self.config)
         return event
 

@@ -22,6 +22,7 @@ class Path(StrEnum):
 
     ASSIGNED = "assigned"  # a new unit: the sample ratio
     PROMOTE = "promote"  # a matured unit's mean reward, in request order
+    CLOSED = "closed"  # a matured unit without feedback, or beyond its identity's cap: recorded, no evidence
     HARM = "harm"  # a unit's first reward, in arrival order
     ERROR = "error"  # a unit's first server error
     LATENCY = "latency"  # a unit's first latency exceedance
@@ -33,7 +34,8 @@ class UnitEvent:
 
     seq: int
     path: Path
-    session: str
+    unit: int
+    """Number of the unit within its rollout."""
     canary: bool
     propensity: float
     value: float
@@ -105,33 +107,36 @@ def apply(state: Processes, event: UnitEvent, config: RolloutConfig) -> Processe
     """State after one event. A value that is not finite, or a propensity of 0 or 1, changes nothing."""
     if not math.isfinite(event.value) or not 0.0 < event.propensity < 1.0:
         return state
-    bet = {"canary": event.canary, "propensity": event.propensity}
+    arm, propensity = event.canary, event.propensity
     match event.path:
         case Path.ASSIGNED:
-            return replace(
-                state, sample_ratio=ratio.update(state.sample_ratio, **bet), assigned=state.assigned + 1
-            )
+            drawn = ratio.update(state.sample_ratio, arm, propensity)
+            return replace(state, sample_ratio=drawn, assigned=state.assigned + 1)
+        case Path.CLOSED:
+            return state
         case Path.PROMOTE:
             return _matured(state, event, config)
         case Path.HARM:
-            harm = bets.update(state.harm_reward, _HARM, reward=event.value, **bet)
+            harm = bets.update(state.harm_reward, _HARM, arm, propensity, event.value)
             return replace(state, harm_reward=harm, rewarded=state.rewarded + 1)
         case Path.ERROR:
-            return replace(state, harm_errors=owner.update(state.harm_errors, _RARE, **bet))
+            return replace(state, harm_errors=owner.update(state.harm_errors, _RARE, arm, propensity))
         case Path.LATENCY:
-            return replace(state, harm_latency=owner.update(state.harm_latency, _RARE, **bet))
+            return replace(state, harm_latency=owner.update(state.harm_latency, _RARE, arm, propensity))
 
 
 def _matured(state: Processes, event: UnitEvent, config: RolloutConfig) -> Processes:
-    bet = {"canary": event.canary, "propensity": event.propensity, "reward": event.value}
+    bet = (event.canary, event.propensity, event.value)
     superior = state.superior_in_slice
     if event.in_slice:
-        superior = bets.update(superior, _SUPERIOR, **bet)
+        superior = bets.update(superior, _SUPERIOR, *bet)
     control, canary = state.reward_sums
     return replace(
         state,
-        non_inferior_small=bets.update(state.non_inferior_small, bets.ContrastSpec("promote", config.margin_small), **bet),
-        non_inferior_half=bets.update(state.non_inferior_half, bets.ContrastSpec("promote", config.margin_half), **bet),
+        non_inferior_small=bets.update(
+            state.non_inferior_small, bets.ContrastSpec("promote", config.margin_small), **bet
+        ),
+        non_inferior_half=bets.update(state.non_inferior_half, bets.ContrastSpec("promote", config.margin_half), *bet),
         superior_in_slice=superior,
         matured_control=state.matured_control + (not event.canary),
         matured_canary=state.matured_canary + event.canary,

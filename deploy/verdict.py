@@ -97,9 +97,7 @@ def _way_back(state: Processes, kill: Kill, config: RolloutConfig) -> tuple[Sign
     return None
 
 
-def _first_step(
-    state: Processes, seen: Mapping[str, float], config: RolloutConfig
-) -> tuple[Signal | None, str]:
+def _first_step(state: Processes, seen: Mapping[str, float], config: RolloutConfig) -> tuple[Signal | None, str]:
     if min(state.matured_control, state.matured_canary) < config.min_units_per_arm:
         return None, "too_few_units"
     if not seen["e_non_inferior_small"] >= config.threshold:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from deploy.evidence import Evidence, Tick, Unit
 from deploy.processes import Path, Processes, UnitEvent, fold
 from deploy.rollout import RolloutConfig
+from streams.events import Exchange
 from tests.deploy.exchanges import exchange
 
 CONFIG = RolloutConfig(maturity_s=10.0, lateness_s=1.0)
@@ -77,7 +78,7 @@ def test_harm_counts_the_first_reward_at_once_and_promotion_the_mean_of_the_wind
 def test_a_unit_without_feedback_gives_nothing_to_the_promote_path() -> None:
     evidence = fresh()
     evidence.observe_exchange(exchange("s"), first_of_session=True)
-    assert paths(evidence.mature(100.0)) == []
+    assert paths(evidence.mature(100.0)) == [Path.CLOSED]
 
 
 def test_errors_and_slow_replies_count_once_per_session_and_identity() -> None:
@@ -108,10 +109,14 @@ def play(seed: int, units: int) -> tuple[Evidence, list[UnitEvent], list[Evidenc
     rng = random.Random(seed)
     evidence, recorded, copies = fresh(), list[UnitEvent](), list[Evidence]()
     stored: dict[str, Unit] = {}
+    rated: list[tuple[Exchange, float, float]] = []
 
     def note(tick: Tick) -> None:
         recorded.extend(tick.events)
-        stored.update({u.session: copy.deepcopy(u) for u in tick.units})
+        for u in tick.units:
+            stored[u.session] = Unit(
+                u.seq, u.session, u.identity, u.canary, u.propensity, u.in_slice, u.first_at, u.capped
+            )
 
     for i in range(units):
         x = exchange(f"s{i}", canary=rng.random() < 0.5, at=i * 0.1, identity=f"u{rng.randrange(units)}")
@@ -121,6 +126,7 @@ def play(seed: int, units: int) -> tuple[Evidence, list[UnitEvent], list[Evidenc
                 note(tick)
         if rng.random() < 0.7:
             reward = float(rng.random() < (0.9 if x.arm == "canary" else 0.5))
+            rated.append((x, reward, i * 0.1 + 1))
             for each in (evidence, *copies):
                 tick = each.observe_reward(x, reward, i * 0.1 + 1)
                 if each is evidence:
@@ -131,7 +137,10 @@ def play(seed: int, units: int) -> tuple[Evidence, list[UnitEvent], list[Evidenc
                 note(tick)
         if i == units // 2:
             units_now = [copy.deepcopy(u) for u in stored.values()]
-            copies.append(Evidence.restore("r1", CONFIG, 1.0, lambda t: "parcel" in t, units_now, list(recorded)))
+            restored = Evidence.restore("r1", CONFIG, 1.0, lambda t: "parcel" in t, units_now, list(recorded))
+            for known in rated:
+                restored.recall(*known)
+            copies.append(restored)
     return evidence, recorded, copies
 
 

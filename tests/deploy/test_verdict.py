@@ -25,12 +25,14 @@ def evidence(
         hit = rng.random() < (canary if arm else control)
         if path in (Path.ERROR, Path.LATENCY) and not hit:
             continue
-        event = UnitEvent(i, path, f"s{i}", arm, share, float(hit), True, float(i))
+        event = UnitEvent(i, path, i, arm, share, float(hit), True, float(i))
         state = apply(state, event, CONFIG)
     return state
 
 
-def signal(phase: Phase, state: Processes, kill: Kill | None = None, units: int = 0, seconds: float = 0.0) -> tuple[Signal | None, str]:
+def signal(
+    phase: Phase, state: Processes, kill: Kill | None = None, units: int = 0, seconds: float = 0.0
+) -> tuple[Signal | None, str]:
     found = judge(phase, state, kill or Kill(), CONFIG, units, seconds)
     return found.signal, found.reason
 
@@ -61,7 +63,7 @@ def test_superiority_in_the_slice_alone_is_not_enough() -> None:
     for i in range(3000):
         arm, inside = rng.random() < 0.5, rng.random() < 0.3
         chance = (0.9 if arm else 0.3) if inside else (0.4 if arm else 0.8)
-        event = UnitEvent(i, Path.PROMOTE, f"s{i}", arm, 0.5, float(rng.random() < chance), inside, float(i))
+        event = UnitEvent(i, Path.PROMOTE, i, arm, 0.5, float(rng.random() < chance), inside, float(i))
         state = apply(state, event, CONFIG)
     assert signal(Phase.CANARY_HALF, state) == (None, "not_yet_non_inferior")
 
@@ -74,7 +76,9 @@ def test_superiority_in_the_slice_alone_is_not_enough() -> None:
         (Path.LATENCY, 0.3, 0.02, "slower"),
     ],
 )
-def test_harm_of_each_kind_goes_back_from_every_live_phase(path: Path, canary: float, control: float, reason: str) -> None:
+def test_harm_of_each_kind_goes_back_from_every_live_phase(
+    path: Path, canary: float, control: float, reason: str
+) -> None:
     state = evidence(canary=canary, control=control, path=path)
     for phase in (Phase.CANARY_SMALL, Phase.CANARY_HALF, Phase.AWAITING_PROMOTION, Phase.PROBATION):
         assert signal(phase, state) == (Signal.HARM, reason)
@@ -85,7 +89,7 @@ def test_harm_is_looked_at_before_a_pass() -> None:
     rng = random.Random(7)
     for i in range(600):
         arm = rng.random() < 0.5
-        state = apply(state, UnitEvent(i, Path.HARM, f"h{i}", arm, 0.5, float(not arm), True, 0.0), CONFIG)
+        state = apply(state, UnitEvent(i, Path.HARM, i, arm, 0.5, float(not arm), True, 0.0), CONFIG)
     assert signal(Phase.CANARY_HALF, state)[0] is Signal.HARM
 
 
@@ -98,7 +102,7 @@ def test_the_kill_switch_needs_errors_from_several_sessions() -> None:
 def test_a_wrong_sample_ratio_voids_the_canary() -> None:
     state = Processes()
     for i in range(300):
-        state = apply(state, UnitEvent(i, Path.ASSIGNED, f"s{i}", i % 10 < 3, 0.1, 1.0, True, 0.0), CONFIG)
+        state = apply(state, UnitEvent(i, Path.ASSIGNED, i, i % 10 < 3, 0.1, 1.0, True, 0.0), CONFIG)
     assert signal(Phase.CANARY_SMALL, state) == (Signal.VOID, "sample_ratio_mismatch")
 
 
@@ -116,7 +120,7 @@ def test_outside_the_live_phases_evidence_says_nothing() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("path", list(Path))
 def test_values_that_are_not_finite_change_nothing(path: Path, value: float) -> None:
-    assert apply(Processes(), UnitEvent(1, path, "s", True, 0.5, value, True, 0.0), CONFIG) == Processes()
+    assert apply(Processes(), UnitEvent(1, path, 0, True, 0.5, value, True, 0.0), CONFIG) == Processes()
 
 
 def test_nothing_seen_is_no_harm() -> None:
