@@ -1,0 +1,93 @@
+"""Whose is the next event? An e-process for rare events (errors, refusals, slow replies) in two arms.
+
+Only the events are looked at. If the canary's rate is at most ``ratio`` times the control's, an event belongs to the
+canary with probability at most theta0 = p*ratio / (p*ratio + 1-p), p the propensity of its unit. Wealth bets on larger
+rate ratios (rho times the tolerated one) and is the mean over rho of the likelihood ratios: an e-process (Lindon and
+Malek, "Anytime-valid inference for multinomial count data", NeurIPS 2022, in conditional binomial form).
+
+The caller hands in at most the first event of its kind per session and per identity: errors clump in sticky arms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from monitors.bets import log_mean_exp
+
+EXCESS = (1.5, 2.0, 3.0, 5.0, 10.0)
+"""Rate ratios above the tolerated one that are bet on."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerSpec:
+    """H0: the canary's rate is at most ``ratio`` times the control's."""
+
+    ratio: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.ratio < math.inf:
+            raise ValueError(f"expected a finite rate ratio above 0, got {self.ratio!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerState:
+    """Log-wealth for each excess ratio, and the counts; JSON and back is the same bit for bit."""
+
+    log_wealth: tuple[float, ...] = (0.0,) * len(EXCESS)
+    events: int = 0
+    canary_events: int = 0
+    max_log_e: float = 0.0
+    refused: int = 0
+    """Events whose unit was not drawn at random (propensity 0 or 1, or NaN)."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {**asdict(self), "log_wealth": list(self.log_wealth)}
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> OwnerState:
+        """Inverse of ``to_dict``.
+
+        Raises:
+            ValueError: when the stored form bets on another number of ratios than this release.
+        """
+        wealth = tuple(float(w) for w in stored["log_wealth"])
+        if len(wealth) != len(EXCESS):
+            raise ValueError(f"expected {len(EXCESS)} log-wealths, got {len(wealth)}: stored by another release")
+        rest: dict[str, Any] = {key: value for key, value in stored.items() if key != "log_wealth"}
+        return cls(log_wealth=wealth, **rest)
+
+
+def update(state: OwnerState, spec: OwnerSpec, canary: bool, propensity: float) -> OwnerState:
+    """State after one more event; one that was not drawn at random is only counted."""
+    if not 0.0 < propensity < 1.0:
+        return OwnerState(state.log_wealth, state.events, state.canary_events, state.max_log_e, state.refused + 1)
+    wealth = tilted(state.log_wealth, EXCESS, canary, propensity, spec.ratio)
+    return OwnerState(
+        log_wealth=wealth,
+        events=state.events + 1,
+        canary_events=state.canary_events + int(canary),
+        max_log_e=max(state.max_log_e, log_mean_exp(wealth)),
+        refused=state.refused,
+    )
+
+
+def log_e(state: OwnerState) -> float:
+    """Log of the e-value now."""
+    return log_mean_exp(state.log_wealth)
+
+
+def tilted(
+    logs: Sequence[float], multipliers: Sequence[float], canary: bool, propensity: float, ratio: float
+) -> tuple[float, ...]:
+    """Log-wealths after a draw: null odds ``ratio * p/(1-p)`` against those odds times each of ``multipliers``."""
+    odds = propensity * ratio / (1.0 - propensity)
+    null = odds / (1.0 + odds)
+    moved: list[float] = []
+    for wealth, multiplier in zip(logs, multipliers, strict=True):
+        tilt = odds * multiplier / (1.0 + odds * multiplier)
+        moved.append(wealth + (math.log(tilt / null) if canary else math.log((1.0 - tilt) / (1.0 - null))))
+    return tuple(moved)

@@ -1,0 +1,123 @@
+"""The betting e-process against the formulas written out, its error under H0, and its memory."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+
+import pytest
+
+from monitors import bets
+from monitors.bets import ContrastSpec, ContrastState
+
+PROMOTE = ContrastSpec("promote", 0.0)
+ROLLBACK = ContrastSpec("rollback", 0.0)
+
+
+def feed(spec: ContrastSpec, units: list[tuple[bool, float, float]]) -> ContrastState:
+    state = ContrastState()
+    for canary, propensity, reward in units:
+        state = bets.update(state, spec, canary, propensity, reward)
+    return state
+
+
+def draw(seed: int, count: int, propensity: float, control: float, canary: float) -> list[tuple[bool, float, float]]:
+    rng = random.Random(seed)
+    units: list[tuple[bool, float, float]] = []
+    for _ in range(count):
+        arm = rng.random() < propensity
+        units.append((arm, propensity, float(rng.random() < (canary if arm else control))))
+    return units
+
+
+@pytest.mark.parametrize("spec", [PROMOTE, ROLLBACK, ContrastSpec("promote", 0.1), ContrastSpec("rollback", 0.05)])
+def test_agrees_with_the_product_written_out(spec: ContrastSpec) -> None:
+    units = draw(1, 300, 0.3, 0.6, 0.5)
+    state = feed(spec, units)
+
+    def wealth(stake: float) -> float:
+        seen: list[float] = []
+        product, squares = 1.0, 0.0
+        for canary, p, y in units:
+            t = len(seen) + 1
+            m = (0.5 + sum(seen)) / t
+            v = min(max((0.5 + squares) / (t - 1 + 10), 0.01), 0.25)
+            phi = (y - m) * ((1 / p) if canary else -1 / (1 - p))
+            if spec.direction == "promote":
+                cap, x = 0.8 / max(m / p, (1 - m) / (1 - p)), phi + spec.margin
+            else:
+                cap, x = 0.8 / (max((1 - m) / p, m / (1 - p)) + spec.margin), -phi - spec.margin
+            product *= 1 + min(stake * p * (1 - p) / v, cap) * x
+            seen.append(y)
+            squares += (y - sum(seen) / t) ** 2
+        return product
+
+    expected = sum(wealth(g) for g in (0.03, 0.05, 0.08, 0.12, 0.20, 0.30)) / 6
+    assert bets.log_e(state) == pytest.approx(math.log(expected), rel=1e-9)
+    assert state.units == 300 and state.canary_units == sum(c for c, _, _ in units)
+
+
+def test_json_and_back_is_the_same_bit_for_bit() -> None:
+    units = draw(2, 200, 0.1, 0.7, 0.8)
+    whole = feed(PROMOTE, units)
+    half = feed(PROMOTE, units[:90])
+    half = ContrastState.from_dict(json.loads(json.dumps(half.to_dict())))
+    for canary, propensity, reward in units[90:]:
+        half = bets.update(half, PROMOTE, canary, propensity, reward)
+    assert half == whole
+
+
+@pytest.mark.parametrize(
+    ("propensity", "reward"),
+    [(0.0, 1.0), (1.0, 1.0), (math.nan, 1.0), (0.5, math.nan), (0.5, -0.1), (0.5, 1.1), (0.5, math.inf)],
+)
+def test_unusable_units_only_count_as_refused(propensity: float, reward: float) -> None:
+    before = feed(PROMOTE, draw(3, 20, 0.5, 0.2, 0.9))
+    after = bets.update(before, PROMOTE, True, propensity, reward)
+    assert after.refused == before.refused + 1
+    assert after.log_wealth == before.log_wealth and after.units == before.units
+
+
+@pytest.mark.parametrize("reward", [0.0, 0.5, 1.0])
+def test_constant_rewards_never_decide(reward: float) -> None:
+    rng = random.Random(4)
+    units = [(rng.random() < 0.1, 0.1, reward) for _ in range(3000)]
+    for spec in (PROMOTE, ROLLBACK):
+        assert feed(spec, units).max_log_e < math.log(20)
+
+
+def test_a_plain_gain_and_a_plain_loss_are_found() -> None:
+    assert feed(PROMOTE, draw(5, 400, 0.5, 0.3, 0.8)).max_log_e > math.log(20)
+    assert feed(ROLLBACK, draw(6, 400, 0.5, 0.8, 0.3)).max_log_e > math.log(20)
+    assert feed(ROLLBACK, draw(5, 400, 0.5, 0.3, 0.8)).max_log_e < math.log(20)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", [PROMOTE, ROLLBACK])
+def test_equal_arms_are_seldom_told_apart_under_a_ramp_and_drift(spec: ContrastSpec) -> None:
+    """A/A, looked at after every unit, share 5 -> 25 -> 50 % while the common reward drifts from .7 to .5.
+
+    Ville: at most 5 %. 400 runs; 8 % would be 2.75 standard errors above the bound itself, which is not attained.
+    """
+    wrong = 0
+    for run in range(400):
+        rng = random.Random(1000 + run)
+        state = ContrastState()
+        for t in range(900):
+            propensity = (0.05, 0.25, 0.5)[t // 300]
+            reward = float(rng.random() < 0.7 - 0.2 * t / 900)
+            state = bets.update(state, spec, rng.random() < propensity, propensity, reward)
+        wrong += state.max_log_e >= math.log(20)
+    assert wrong <= 32
+
+
+def test_stored_by_another_release_is_refused() -> None:
+    with pytest.raises(ValueError, match="6 log-wealths"):
+        ContrastState.from_dict({**ContrastState().to_dict(), "log_wealth": [0.0]})
+
+
+@pytest.mark.parametrize("margin", [-0.1, 1.0, math.nan])
+def test_a_margin_outside_its_range_is_refused(margin: float) -> None:
+    with pytest.raises(ValueError, match="margin"):
+        ContrastSpec("promote", margin)
