@@ -80,8 +80,8 @@ class Processes:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Processes:
         """Inverse of ``to_dict``."""
-        states = {name: kind.from_dict(data[name]) for name, kind in _STATES.items()}
-        counts = {name: int(data[name]) for name in _COUNTS}
+        states: dict[str, Any] = {name: kind.from_dict(data[name]) for name, kind in _STATES.items()}
+        counts: dict[str, Any] = {name: int(data[name]) for name in _COUNTS}
         control, canary = data["reward_sums"]
         return cls(**states, **counts, reward_sums=(control, canary))
 
@@ -127,16 +127,15 @@ def apply(state: Processes, event: UnitEvent, config: RolloutConfig) -> Processe
 
 def _matured(state: Processes, event: UnitEvent, config: RolloutConfig) -> Processes:
     bet = (event.canary, event.propensity, event.value)
+    small, half = (bets.ContrastSpec("promote", m) for m in (config.margin_small, config.margin_half))
     superior = state.superior_in_slice
     if event.in_slice:
         superior = bets.update(superior, _SUPERIOR, *bet)
     control, canary = state.reward_sums
     return replace(
         state,
-        non_inferior_small=bets.update(
-            state.non_inferior_small, bets.ContrastSpec("promote", config.margin_small), **bet
-        ),
-        non_inferior_half=bets.update(state.non_inferior_half, bets.ContrastSpec("promote", config.margin_half), *bet),
+        non_inferior_small=bets.update(state.non_inferior_small, small, *bet),
+        non_inferior_half=bets.update(state.non_inferior_half, half, *bet),
         superior_in_slice=superior,
         matured_control=state.matured_control + (not event.canary),
         matured_canary=state.matured_canary + event.canary,

@@ -152,7 +152,7 @@ class RolloutConfig(BaseModel):
     identity_cap: Annotated[int, Field(ge=1)] = 3
     """Units one identity may count for; without the cap one loud user decides."""
     latency_slo_s: Annotated[float, Field(gt=0)] | None = None
-    """Latency that counts as an exceedance; None: the 95th percentile before the canary over at least 2,000 requests."""
+    """Latency that counts as an exceedance; None: the 95th percentile before the canary over >= 2,000 requests."""
     kill_errors: Annotated[int, Field(ge=1)] = 20
     """Consecutive 5xx of the candidate that end it at once..."""
     kill_sessions: Annotated[int, Field(ge=1)] = 5
@@ -178,7 +178,7 @@ class Desired:
 
 
 def desired(phase: Phase, control: str, candidate: str, config: RolloutConfig) -> Desired:
-    """What routes and replicas should hold while a rollout is in a phase. Final phases: promoted → the candidate serves."""
+    """What routes and replicas should hold while a rollout is in a phase; once promoted, the candidate serves."""
     if phase is Phase.PROMOTED:
         return Desired(candidate, None, (control, candidate))
     share = {

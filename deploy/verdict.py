@@ -1,7 +1,7 @@
 """What the evidence of a live rollout says, as one signal with a named reason. Pure.
 
-Fail closed to promote: no data, too few units or a number that is not finite never passes a step. Fail open to roll back:
-every way back is looked at before any way forward.
+Fail closed to promote: no data, too few units or a number that is not finite never passes a step. Fail open to roll
+back: every way back is looked at before any way forward.
 """
 
 from __future__ import annotations
