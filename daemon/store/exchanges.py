@@ -1,0 +1,86 @@
+"""Exchanges as captured. Text lies in a column of its own, which retention empties; the rest stays for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import insert, select, update
+from sqlalchemy.engine import Row
+
+from daemon.store import tables
+from daemon.store.batches import batches, present
+from daemon.store.open import Read, Tx
+from streams.events import Exchange
+
+T = tables.exchanges
+TEXT: Final = {"messages", "completion", "completion_token_ids", "client_request_id"}
+"""What a person or the model wrote."""
+EMPTY: Final[dict[str, Any]] = {"messages": (), "completion": ""}
+
+
+def insert_new(tx: Tx, events: Sequence[Exchange]) -> set[str]:
+    """Store the events that are not stored yet; their ids. Of a repeated id the first stays."""
+    known = present(tx, T.c.exchange_id, (e.exchange_id for e in events))
+    rows: dict[str, dict[str, Any]] = {}
+    for event in events:
+        if event.exchange_id not in known and event.exchange_id not in rows:
+            rows[event.exchange_id] = _row(event)
+    if rows:
+        tx.conn.execute(insert(T), list(rows.values()))
+    return set(rows)
+
+
+def get(read: Read, exchange_id: str) -> Exchange | None:
+    """One exchange, without its text once retention took that."""
+    return get_many(read, [exchange_id]).get(exchange_id)
+
+
+def get_many(read: Read, ids: Iterable[str]) -> dict[str, Exchange]:
+    """The stored ones among ``ids``."""
+    found: dict[str, Exchange] = {}
+    for piece in batches(ids):
+        for row in read.conn.execute(select(T).where(T.c.exchange_id.in_(piece))):
+            found[row.exchange_id] = _event(row)
+    return found
+
+
+def since(read: Read, deployment: str, from_s: float, until_s: float, limit: int) -> list[Exchange]:
+    """Exchanges received in [from_s, until_s), the newest ``limit`` of them, oldest first (then by id)."""
+    where = (T.c.deployment == deployment) & (T.c.received_at >= from_s) & (T.c.received_at < until_s)
+    query = select(T).where(where).order_by(T.c.received_at.desc(), T.c.exchange_id.desc()).limit(limit)
+    return [_event(row) for row in read.conn.execute(query)][::-1]
+
+
+def of_identity(read: Read, identity: str, limit: int) -> list[str]:
+    """Ids of a user's exchanges, for lineage questions."""
+    query = select(T.c.exchange_id).where(T.c.identity == identity).order_by(T.c.received_at).limit(limit)
+    return list(read.conn.execute(query).scalars())
+
+
+def forget_text(tx: Tx, before_s: float) -> int:
+    """Blank the text of exchanges received before ``before_s``; how many. Ids and figures stay."""
+    where = (T.c.received_at < before_s) & T.c.text.is_not(None)
+    return tx.conn.execute(update(T).where(where).values(text=None)).rowcount
+
+
+def _row(event: Exchange) -> dict[str, Any]:
+    return {
+        "exchange_id": event.exchange_id,
+        "deployment": event.deployment,
+        "tenant": event.tenant,
+        "session": event.session,
+        "identity": event.identity,
+        "version": event.version,
+        "rollout": event.rollout,
+        "status": event.status,
+        "received_at": event.received_at,
+        "facts": event.model_dump_json(exclude=TEXT),
+        "text": event.model_dump_json(include=TEXT),
+    }
+
+
+def _event(row: Row[Any]) -> Exchange:
+    text = orjson.loads(row.text) if row.text is not None else EMPTY
+    return Exchange.model_validate(orjson.loads(row.facts) | text)

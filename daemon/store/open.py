@@ -1,0 +1,161 @@
+"""Opening the store and its unit of work: one writer at a time, readers beside it.
+
+Invariant: at most one ``Tx`` of a ``Store`` exists at any instant (a lock orders the daemon's threads; SQLite's BEGIN
+IMMEDIATE orders processes, should a second daemon slip past the home's lock), so read-then-insert in a ``Tx`` is safe.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import orjson
+from sqlalchemy import create_engine, event, insert, select
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+
+from daemon.store import tables
+
+BUSY_TIMEOUT_MS: Final = 5000
+WRITER: Final = "homeostat_writer"
+Synchronous = Literal["full", "normal"]
+
+
+class StoreError(Exception):
+    """The store cannot be used as it is."""
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be opened: missing rights, a full disk, a PostgreSQL that does not answer."""
+
+
+class StoreVersionError(StoreError):
+    """The database was written by another version of homeostat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A connection inside a read transaction: one consistent snapshot."""
+
+    conn: Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Tx(Read):
+    """The writer's transaction. Everything done with it is committed together or not at all."""
+
+
+class Store:
+    """An open database. Thread-safe: readers have connections of their own, writers take turns."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._writer = threading.Lock()
+
+    @classmethod
+    def open(cls, url: str, synchronous: Synchronous = "full") -> Store:
+        """Open ``url`` and make the tables of an empty database.
+
+        ``synchronous`` is SQLite's: ``full`` syncs the log at every commit, because an intent must be on the disk
+        before its effect is in the world; ``normal`` may lose the newest commits when the power fails (never when the
+        process dies).
+        Raises StoreUnavailable and StoreVersionError.
+        """
+        try:
+            parsed = make_url(url)
+            engine = _sqlite(parsed, synchronous) if parsed.get_backend_name() == "sqlite" else _other(parsed)
+        except (ArgumentError, ImportError) as error:
+            raise StoreUnavailable(f"store.url: cannot use {url!r}: {error}") from error
+        store = cls(engine)
+        try:
+            store._prepare()
+        except OperationalError as error:
+            engine.dispose()
+            raise StoreUnavailable(_explain(parsed, error)) from error
+        except SQLAlchemyError as error:
+            engine.dispose()
+            raise StoreUnavailable(f"{parsed.render_as_string()}: not a homeostat store: {error}") from error
+        except StoreVersionError:
+            engine.dispose()
+            raise
+        return store
+
+    def _prepare(self) -> None:
+        with self.begin() as tx:
+            tables.metadata.create_all(tx.conn)
+            query = select(tables.meta.c.value).where(tables.meta.c.key == "schema_version")
+            found = tx.conn.execute(query).scalar_one_or_none()
+            if found is None:
+                tx.conn.execute(insert(tables.meta).values(key="schema_version", value=tables.SCHEMA_VERSION))
+            elif found != tables.SCHEMA_VERSION:
+                raise StoreVersionError(
+                    f"{self._engine.url.render_as_string()} has schema version {found}, this homeostat reads version "
+                    f"{tables.SCHEMA_VERSION}: run the homeostat that wrote it, or give another store.url"
+                )
+
+    @contextmanager
+    def begin(self) -> Generator[Tx]:
+        """The writer's transaction: committed at the end of the block, rolled back by an exception."""
+        with self._writer, self._engine.connect() as conn:
+            writing = conn.execution_options(**{WRITER: True})
+            with writing.begin():
+                yield Tx(writing)
+
+    @contextmanager
+    def read(self) -> Generator[Read]:
+        """A snapshot; never waits for the writer."""
+        with self._engine.connect() as conn, conn.begin():
+            yield Read(conn)
+
+    def close(self) -> None:
+        """Wait for the transaction in progress and release the connections; idempotent."""
+        with self._writer:
+            self._engine.dispose()
+
+
+def _dumps(value: Any) -> str:
+    return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def _sqlite(url: URL, synchronous: Synchronous) -> Engine:
+    if not url.database or url.database == ":memory:":
+        raise StoreUnavailable("store.url: a store must outlive the process: give a file, as in sqlite:///store.db")
+    engine = create_engine(
+        url,
+        json_serializer=_dumps,
+        json_deserializer=orjson.loads,
+        # The driver's own BEGIN comes too late for a read-then-write transaction, so we say it ourselves.
+        connect_args={"isolation_level": None, "check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000},
+    )
+
+    def on_connect(connection: sqlite3.Connection, _record: object) -> None:
+        for pragma in ("journal_mode=WAL", f"synchronous={synchronous.upper()}", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    def on_begin(conn: Connection) -> None:
+        writer = conn.get_execution_options().get(WRITER, False)
+        conn.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
+
+    event.listen(engine, "connect", on_connect)
+    event.listen(engine, "begin", on_begin)
+    return engine
+
+
+def _other(url: URL) -> Engine:
+    return create_engine(url, json_serializer=_dumps, json_deserializer=orjson.loads, pool_pre_ping=True)
+
+
+def _explain(url: URL, error: OperationalError) -> str:
+    """What is wrong and what to do, in one line."""
+    if url.get_backend_name() == "sqlite" and url.database:
+        folder = os.path.dirname(os.path.abspath(url.database))
+        if not os.path.isdir(folder):
+            return f"{url.database}: the folder {folder} does not exist: create it or change `home` or `store.url`"
+        if not os.access(folder, os.W_OK) or (os.path.exists(url.database) and not os.access(url.database, os.W_OK)):
+            return f"{url.database}: no permission to write there: give this user write access to {folder}"
+    return f"{url.render_as_string()}: cannot open the store: {error.orig}"
