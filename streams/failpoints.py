@@ -1,8 +1,8 @@
 """Named failpoints: places where a test may stop the process or make a step fail, switched on by the environment only.
 
-``HOMEOSTAT_FAILPOINTS="name=action,name2=action"``; actions: ``kill`` (SIGKILL to this process), ``raise``, ``kill_once:FILE``
-and ``raise_once:FILE`` (act only if FILE could be created, so that a restarted process passes). Without the variable a
-failpoint costs one dictionary look-up.
+``HOMEOSTAT_FAILPOINTS="name=action,name2=action"``; actions: ``kill`` (SIGKILL to this process), ``raise``,
+``kill_once:FILE`` and ``raise_once:FILE`` (act only if FILE could be created, so that a restarted process passes).
+Without the variable a failpoint costs one dictionary look-up.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The log port: where events come from and go to. SQLite (embedded) and Kafka stand behind it; one conformance suite."""
+"""The log port: where events come from and go to. SQLite (embedded) and Kafka; one conformance suite."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ class Source(Protocol):
         ...
 
     def poll(self, max_records: int, timeout_s: float) -> Sequence[Record]:
-        """Up to ``max_records`` records, in offset order per position; empty after ``timeout_s``. Raises LogUnavailable."""
+        """Up to ``max_records`` records, in offset order per position; empty after ``timeout_s``. Raises
+        LogUnavailable."""
         ...
 
     def acknowledge(self, next_offsets: Mapping[Position, int]) -> None:
