@@ -53,6 +53,15 @@ def since(read: Read, deployment: str, from_s: float, until_s: float, limit: int
     return [_event(row) for row in read.conn.execute(query)][::-1]
 
 
+def of_rollout_sessions(read: Read, rollout: str, sessions: Iterable[str]) -> list[Exchange]:
+    """Exchanges of a rollout in these sessions, in the order they were received."""
+    found: list[Exchange] = []
+    for piece in batches(sessions):
+        where = (T.c.rollout == rollout) & T.c.session.in_(piece)
+        found.extend(_event(row) for row in read.conn.execute(select(T).where(where)))
+    return sorted(found, key=lambda x: (x.received_at, x.exchange_id))
+
+
 def of_identity(read: Read, identity: str, limit: int) -> list[str]:
     """Ids of a user's exchanges, for lineage questions."""
     query = select(T.c.exchange_id).where(T.c.identity == identity).order_by(T.c.received_at).limit(limit)

@@ -28,6 +28,13 @@ def test_an_exchange_is_stored_once_and_comes_back_equal(store: Store) -> None:
         assert exchanges.of_identity(read, "i2", 10) == ["x2"]
 
 
+def test_exchanges_of_a_rollouts_sessions_in_request_order(store: Store) -> None:
+    mine = [events.exchange(n, session="s", rollout="r1") for n in (5, 3)]
+    with store.begin() as tx:
+        exchanges.insert_new(tx, [*mine, events.exchange(4, session="s"), events.exchange(6, rollout="r1")])
+        assert [e.exchange_id for e in exchanges.of_rollout_sessions(tx, "r1", ["s", "t"])] == ["x3", "x5"]
+
+
 def test_more_ids_than_one_statement_may_name(store: Store) -> None:
     many = [events.exchange(n) for n in range(1300)]
     with store.begin() as tx:

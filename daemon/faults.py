@@ -1,0 +1,64 @@
+"""Errors by whose fault they are, and the exit code that each has for a person's shell.
+
+0 done    1 failed (ours, or this machine's)    2 usage (the command line or the config)
+3 unreachable (a peer does not answer)          4 refused (a peer, or a rule, says no)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from daemon.store.open import StoreError
+from streams.errors import LogMisconfigured, LogUnavailable
+
+
+class Fault(Exception):
+    """Base. The message says what was expected, what came and what to do; it needs no traceback beside it."""
+
+    exit_code = 1
+
+
+class MachineFault(Fault):
+    """This machine refuses: a port is taken, a folder may not be written, a file is missing."""
+
+
+class ConfigError(Fault):
+    """The user's config or command line cannot be used as it is."""
+
+    exit_code = 2
+
+
+class Unreachable(Fault):
+    """A peer does not answer."""
+
+    exit_code = 3
+
+
+class Refused(Fault):
+    """A rule or a peer says no; ``reason`` names which, in snake case."""
+
+    exit_code = 4
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+# Errors of other rooms that have a meaning for the shell; all others are ours and show their traceback in the log.
+_KNOWN: Final[tuple[tuple[type[Exception], Callable[[str], Fault]], ...]] = (
+    (LogMisconfigured, ConfigError),
+    (LogUnavailable, Unreachable),
+    (StoreError, MachineFault),
+    (PermissionError, lambda text: MachineFault(f"no permission: {text}. Give this user access or change `home`.")),
+)
+
+
+def as_fault(error: BaseException) -> Fault | None:
+    """The fault that an error of any room is, or None when it is a bug of ours."""
+    if isinstance(error, Fault):
+        return error
+    for kind, make in _KNOWN:
+        if isinstance(error, kind):
+            return make(str(error))
+    return None
