@@ -30,7 +30,7 @@ help: ## this list
 .PHONY: env-daemon env-trainer env-vllm vllm lock
 env-daemon: $(DAEMON)/.stamp ## .venvs/daemon: all but torch (about 150 MB to fetch)
 env-trainer: $(TRAINER)/.stamp ## .venvs/trainer: the daemon's packages, torch and peft (about 2.5 GB to fetch)
-env-vllm: $(VLLM)/.stamp ## .venvs/vllm: the CPU build of vLLM (shares torch with the trainer through uv's cache)
+env-vllm: $(VLLM)/.stamp ## .venvs/vllm: the CPU build of vLLM (about 0.6 GB more)
 
 vllm: env-vllm ## make the vLLM environment and see that it imports
 	$(VLLM)/bin/python -c 'import vllm; print("vllm imports, torch", __import__("torch").__version__)'
@@ -41,13 +41,12 @@ $(VENVS)/uv/bin/uv:
 	@# Debian splits ensurepip off python3-venv, so a target folder and pip alone must do.
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target $(VENVS)/uv uv
 
-# make_env NAME LOCK: an environment with exactly the lock, then the project itself, editable and without its dependencies.
+# make_env NAME LOCK: an environment with exactly the lock, and the project itself, editable.
 define make_env
 	@test -n "$(PYTHON)" || { echo "no Python >= 3.11 found: install python3 or set PYTHON=..." >&2; exit 1; }
 	@test -x $(VENVS)/$(1)/bin/python || $(UV) venv $(UV_FLAGS) --python "$(PYTHON)" $(VENVS)/$(1)
-	@$(call LOCK_FOR_BACKEND,$(2)) > $(VENVS)/$(1)/lock.txt
-	$(UV) pip sync $(UV_FLAGS) $(BACKEND_FLAG) --python $(VENVS)/$(1)/bin/python $(VENVS)/$(1)/lock.txt
-	$(UV) pip install $(UV_FLAGS) --no-deps --python $(VENVS)/$(1)/bin/python --editable .
+	@{ $(call LOCK_FOR_BACKEND,$(2)); echo "--editable ."; } > $(VENVS)/$(1)/lock.txt
+	@$(UV) pip sync $(UV_FLAGS) $(BACKEND_FLAG) --python $(VENVS)/$(1)/bin/python $(VENVS)/$(1)/lock.txt
 	@touch $@
 endef
 
@@ -71,3 +70,66 @@ lock: | $(UV) ## resolve the three locks anew (UPGRADE=--upgrade takes newer ver
 	@# The same torch and transformers as vLLM's: one download, and log-probabilities that can be compared.
 	$(COMPILE) $(UPGRADE) --extra dev -c locks/vllm.txt pyproject.toml -o locks/daemon.txt
 	$(COMPILE) $(UPGRADE) --extra dev --extra trainer -c locks/vllm.txt pyproject.toml -o locks/trainer.txt
+
+# ----------------------------------------------------------------------------------------------------- to see it work
+
+.PHONY: demo drill
+demo: env-daemon env-trainer ## drift, adaptation, canary, promotion and a rollback on this machine (ARGS=... are passed on)
+	$(DAEMON)/bin/homeostat demo $(ARGS)
+
+drill: env-daemon env-trainer ## poisoned and harmful adapters against the gate and the canary (ARGS=... are passed on)
+	$(DAEMON)/bin/homeostat drill $(ARGS)
+
+# -------------------------------------------------------------------------------------------------------------- checks
+
+.PHONY: check test test-unit test-trainer test-kafka test-e2e services bench soak
+check: env-daemon env-trainer ## ruff, pyright (strict) and the import contracts
+	$(DAEMON)/bin/ruff check .
+	$(DAEMON)/bin/ruff format --check .
+	$(DAEMON)/bin/pyright
+	$(DAEMON)/bin/lint-imports --no-logo
+
+services: ## what the tests need from Debian: installed as root, else named
+	@PYTHON="$(PYTHON)" sh deploy/services.sh
+
+# Each test runs in one stage: the stages are disjoint and together they are everything but the soak.
+UNIT := not trainer and not kafka and not vllm and not soak and not e2e
+TORCH := trainer and not kafka and not vllm and not soak and not e2e
+BROKER := kafka and not vllm and not soak and not e2e
+WHOLE := (e2e or vllm) and not soak
+# One thread: the machine's cores belong to several processes at once, and sums stay in one order.
+RUN := env OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+
+test-unit: env-daemon
+	$(RUN) $(DAEMON)/bin/python -m pytest -m "$(UNIT)"
+test-trainer: env-daemon env-trainer
+	$(RUN) $(TRAINER)/bin/python -m pytest -m "$(TORCH)"
+test-kafka: services env-trainer
+	$(RUN) $(TRAINER)/bin/python -m pytest -m "$(BROKER)"
+test-e2e: services env-daemon env-trainer env-vllm
+	$(RUN) $(TRAINER)/bin/python -m pytest -m "$(WHOLE)"
+
+test: ## everything that CI runs: the tools, the environments, check, and the four stages of tests
+	$(MAKE) --no-print-directory services
+	$(MAKE) --no-print-directory env-daemon env-trainer env-vllm
+	$(MAKE) --no-print-directory check
+	$(MAKE) --no-print-directory test-unit
+	$(MAKE) --no-print-directory test-trainer
+	$(MAKE) --no-print-directory test-kafka
+	$(MAKE) --no-print-directory test-e2e
+
+bench: env-daemon env-trainer ## measure the bars of the README (files named bench_*.py)
+	$(RUN) $(TRAINER)/bin/python -m pytest -o python_files="bench_*.py" -s tests $(ARGS)
+
+soak: services env-daemon env-trainer ## the fault harnesses with long counts (hours)
+	$(RUN) HOMEOSTAT_SOAK=1 $(TRAINER)/bin/python -m pytest -m soak $(ARGS)
+
+# ------------------------------------------------------------------------------------------------- a broker to try out
+
+.PHONY: kafka kafka-stop
+KAFKA_DIR ?= .cache/kafka-broker
+KAFKA_PORT ?= 9092
+kafka: services ## start a real single-node Kafka on 127.0.0.1:9092 (KAFKA_PORT, KAFKA_DIR)
+	deploy/kafka/kafka.sh start $(KAFKA_DIR) $(KAFKA_PORT) $$(( $(KAFKA_PORT) + 1 ))
+kafka-stop: ## stop it; its data stay
+	deploy/kafka/kafka.sh stop $(KAFKA_DIR)
