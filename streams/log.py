@@ -46,6 +46,10 @@ class Source(Protocol):
         LogUnavailable."""
         ...
 
+    def take_gaps(self) -> Sequence[Gap]:
+        """Losses found since the last call, also while running: retention that overtook the reader, a replaced log."""
+        ...
+
     def acknowledge(self, next_offsets: Mapping[Position, int]) -> None:
         """Tell the log how far the caller is; for lag dashboards only, errors are swallowed and counted."""
         ...

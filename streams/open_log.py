@@ -22,8 +22,9 @@ def open_source(config: LogConfig, home: Path = Path()) -> Source:
 
 
 def open_sink(config: LogConfig, home: Path = Path(), *, required: bool = True) -> Sink:
-    """A sink. ``required=False`` does not ask whether a Kafka broker answers: the sink keeps what its queue holds, drops and
-    counts the rest, and delivers when one does. The gateway opens it so, because serving never waits for a log.
+    """A sink. ``required=False`` does not ask whether a Kafka broker answers: the sink keeps what its queue holds,
+    drops and counts the rest, and delivers when one does. The gateway opens it so, because serving never waits for a
+    log.
 
     Raises LogUnavailable, LogMisconfigured.
     """
@@ -37,8 +38,8 @@ def open_sink(config: LogConfig, home: Path = Path(), *, required: bool = True) 
 
 
 def ensure_topics(config: LogConfig, partitions: int = 4, replication: int = 1) -> list[str]:
-    """Create the topics that are missing; returns their names. The only function that creates any: reading, observing and
-    appending never do. The SQLite log has nothing to create.
+    """Create the topics that are missing; returns their names. The only function that creates any: reading, observing
+    and appending never do. The SQLite log has nothing to create.
 
     Raises LogUnavailable, LogMisconfigured.
     """

@@ -128,7 +128,7 @@ class SqliteSource:
 
     def _read(self, max_records: int) -> list[Record]:
         cursors = [self._rows(place, at, max_records) for place, at in self._next.items()]
-        # Merged by append order, so that no topic runs ahead of another. Cursors are lazy: what is not taken is not read.
+        # Merged by append order, so that no topic runs ahead of another. Lazy: what is not taken is not read.
         merged = itertools.islice(heapq.merge(*cursors, key=lambda row: row[0]), max_records)
         records = [Record(topic, part, off, key, value, ts) for _, topic, part, off, key, value, ts in merged]
         for cursor in cursors:  # an open one would hold its snapshot and keep the write-ahead log growing
