@@ -1,0 +1,1 @@
+"""The HTTP API on loopback: what the command line, the trainer, Prometheus and consoles speak to."""

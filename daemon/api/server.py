@@ -1,0 +1,73 @@
+"""The API's server: uvicorn in a thread of its own, on a socket that was bound before anything else began."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import threading
+from typing import Final
+
+import uvicorn
+from fastapi import FastAPI
+
+from daemon.faults import ConfigError, MachineFault
+
+START_S: Final = 10.0
+DRAIN_S: Final = 2
+"""Seconds that requests in progress get at a stop."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises MachineFault (taken, forbidden) and ConfigError (no such address)."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise MachineFault(
+                f"api.port: {host}:{port} is taken by another process: stop it, or set api.port to a free port"
+            ) from error
+        if error.errno == errno.EACCES:
+            raise MachineFault(f"api.port: no permission to listen on {host}:{port}: use a port above 1023") from error
+        raise ConfigError(f"api.host: cannot listen on {host!r}: {error.strerror or error}") from error
+    return listener
+
+
+class ApiServer:
+    """Serves one application from ``start`` to ``stop``."""
+
+    def __init__(self, app: FastAPI, listener: socket.socket) -> None:
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=DRAIN_S,
+            server_header=False,
+        )
+        self._listener = listener
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._run, name="api", daemon=True)
+
+    def _run(self) -> None:
+        self._server.run(sockets=[self._listener])
+
+    def start(self) -> None:
+        """Serve; requests that came since ``bind`` are answered now."""
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the server still runs."""
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Finish requests in progress, for ``DRAIN_S`` seconds at most; idempotent."""
+        self._server.should_exit = True
+        if self._thread.ident is not None:
+            self._thread.join(DRAIN_S + 1.0)
+        self._listener.close()
