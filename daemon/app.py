@@ -19,6 +19,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 import structlog
@@ -56,7 +57,6 @@ class Daemon:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._cleanup = ExitStack()
-        self._ended = threading.Event()
 
     def start(self) -> None:
         """Start every part. Raises the faults of config, machine and peers; what can fail comes before what acts."""
@@ -136,18 +136,19 @@ class Daemon:
     def stop(self) -> None:
         """End every part, newest first. What was not committed never happened."""
         self._cleanup.close()
-        self._ended.set()
 
     def run(self) -> None:
         """Start, wait for SIGTERM or SIGINT, stop. Main thread only. Raises what ``start`` raises."""
         asked = threading.Event()
+
+        def ask(_number: int, _frame: FrameType | None) -> None:
+            asked.set()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: asked.set())
+            signal.signal(number, ask)
         self.start()
         print(f"homeostat runs: {self._options.config.api.url}", file=sys.stderr)
-        # Waiting with a timeout lets the handler run: Event.wait alone may sit in the kernel through a signal.
-        while not asked.wait(1.0):
-            pass
+        asked.wait()
         began = self._options.monotonic()
         self.stop()
         log.info("stopped", seconds=round(self._options.monotonic() - began, 3))

@@ -1,7 +1,7 @@
 """The trainer as a child of the daemon: started, watched and restarted with a bounded back-off.
 
-The child has a session of its own and writes to a file, so that it outlives a daemon that was killed: it finishes its job and
-reports to the next daemon. The next daemon's child finds the trainer's lock taken and exits 0; it is tried again later.
+The child has a session of its own and writes to a file, so that it outlives a daemon that was killed: it finishes its job
+and reports to the next daemon. That one's child finds the trainer's lock taken and exits 0; it is tried again later.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ class Child:
                 )
         except FileNotFoundError as error:
             raise ConfigError(
-                f"trainer.python: {self._options.argv[0]} is not there: name the interpreter of an environment with torch "
-                "and peft, or set trainer.kind to external or none"
+                f"trainer.python: {self._options.argv[0]} is not there: name the interpreter of an environment "
+                "with torch and peft, or set trainer.kind to external or none"
             ) from error
         self._started = now
         log.info("trainer_started", pid=self._process.pid, log=str(path))

@@ -6,12 +6,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
-
-from daemon.store.open import StoreError
-from streams.errors import LogMisconfigured, LogUnavailable
-
 
 class Fault(Exception):
     """Base. The message says what was expected, what came and what to do; it needs no traceback beside it."""
@@ -43,22 +37,3 @@ class Refused(Fault):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
-
-
-# Errors of other rooms that have a meaning for the shell; all others are ours and show their traceback in the log.
-_KNOWN: Final[tuple[tuple[type[Exception], Callable[[str], Fault]], ...]] = (
-    (LogMisconfigured, ConfigError),
-    (LogUnavailable, Unreachable),
-    (StoreError, MachineFault),
-    (PermissionError, lambda text: MachineFault(f"no permission: {text}. Give this user access or change `home`.")),
-)
-
-
-def as_fault(error: BaseException) -> Fault | None:
-    """The fault that an error of any room is, or None when it is a bug of ours."""
-    if isinstance(error, Fault):
-        return error
-    for kind, make in _KNOWN:
-        if isinstance(error, kind):
-            return make(str(error))
-    return None

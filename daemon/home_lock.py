@@ -20,7 +20,8 @@ class HomeLock:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise MachineFault(
-                f"home: cannot write to {home} ({error.strerror}): give this user write access, or set `home` to another folder"
+                f"home: cannot write to {home} ({error.strerror}): give this user write access, "
+                "or set `home` to another folder"
             ) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)

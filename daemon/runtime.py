@@ -38,7 +38,7 @@ class Ingesting(Protocol):
         ...
 
     def step(self, timeout_s: float) -> int:
-        """One batch in one transaction; how many records. Raises LogUnavailable: it is called again after a back-off."""
+        """One batch in one transaction; how many records. After LogUnavailable it is called again later."""
         ...
 
     def close(self) -> None:

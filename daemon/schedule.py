@@ -61,7 +61,7 @@ def _guarded(name: str, act: Callable[[], None]) -> Callable[[], None]:
     def run() -> None:
         try:
             act()
-        except Exception as error:  # noqa: BLE001 - the loop must live; the state is in the store, the next run reads it
+        except Exception as error:  # the loop must live: the state is in the store, and the next run reads it
             log.error("job_failed", job=name, error=repr(error), exc_info=True)
 
     return run
