@@ -24,7 +24,6 @@ def client_options(config: LogConfig) -> dict[str, Any]:
         # The default of 30 s would make us the last to notice that a broker is back.
         "reconnect_backoff_max_ms": 1000,
         "security_protocol": security.protocol,
-        "metrics_enabled": False,
     }
     if security.protocol in ("SSL", "SASL_SSL"):
         options["ssl_check_hostname"] = security.check_hostname

@@ -116,6 +116,7 @@ class KafkaSink:
         return KafkaProducer(
             **self._options,
             acks="all",
+            metrics_enabled=False,
             enable_idempotence=True,
             compression_type="lz4",
             linger_ms=min(self._config.flush_ms, 20),

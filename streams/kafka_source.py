@@ -60,6 +60,7 @@ class KafkaSource:
             self._consumer = KafkaConsumer(
                 **client_options(self._config),
                 group_id=self._config.group,
+                metrics_enabled=False,
                 enable_auto_commit=False,
                 auto_offset_reset="none",  # pyright: ignore[reportArgumentType]  # what to do about lost offsets is decided here, never silently
                 allow_auto_create_topics=False,
