@@ -9,7 +9,8 @@ from typing import Any, cast
 import orjson
 
 from daemon.demo.children import ChildFailed
-from daemon.demo.daemon_client import Json, Seen, StageTimeout
+from daemon.demo.daemon_client import Seen, StageTimeout
+from daemon.demo.documents import Json, integer, part
 from daemon.demo.mix import even
 from daemon.demo.stages import acting_alarms, live_rollout, stage_of
 from daemon.demo.stand import Stand, cli
@@ -28,7 +29,7 @@ async def quiet(stand: Stand, exchanges: int) -> None:
         stand.check()
     served = stand.journal.requests - stand.journal.failed
     await stand.watcher.until(
-        lambda seen: int((seen.status.get("counts") or {}).get("exchanges") or 0) >= served * 0.95,
+        lambda seen: (integer(part(seen.status, "counts"), "exchanges") or 0) >= served * 0.95,
         20.0,
         f"the daemon to read the first {served} exchanges",
     )
@@ -72,8 +73,7 @@ def _tell(stand: Stand, drift_at: float, told: set[str]) -> None:
         if key in told or float(alarm["at"]) < drift_at:
             continue
         told.add(key)
-        evidence = alarm.get("evidence") or {}
-        terms = ", ".join(str(t) for t in (evidence.get("top_terms") or [])[:6])
+        terms = ", ".join(cast("list[str]", part(alarm, "evidence").get("top_terms") or [])[:6])
         stand.marks.append((float(alarm["at"]), f"alarm: {alarm['kind']}"))
         stand.say(f"confirmed alarm: {alarm['kind']} drift by {alarm['detector']} {f'({terms})' if terms else ''}")
 

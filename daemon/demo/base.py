@@ -11,10 +11,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import orjson
 
 from daemon.demo.children import ChildFailed
+from daemon.demo.documents import Json, number
 
 RECORD = "demo_base.json"
 """Beside the model: how long its training took."""
@@ -100,8 +102,10 @@ async def _train(
 
 def progress(row: object) -> tuple[float, str]:
     """Fraction done and a word from one progress line. Raises TypeError, ValueError for another kind of line."""
-    if not isinstance(row, dict) or "step" not in row:
+    if not isinstance(row, dict):
         raise TypeError("not a progress line")
-    steps = float(row.get("steps") or row.get("of") or 0.0)
-    loss = row.get("loss")
-    return (float(row["step"]) / steps if steps else 0.0), (f"loss {loss:.2f}" if isinstance(loss, int | float) else "")
+    fields = cast("Json", row)
+    step, steps, loss = number(fields, "step"), number(fields, "steps"), number(fields, "loss")
+    if step is None or not steps:
+        raise ValueError("not a progress line")
+    return step / steps, "" if loss is None else f"loss {loss:.2f}"

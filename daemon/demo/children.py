@@ -61,7 +61,7 @@ class Children:
         logs.mkdir(parents=True, exist_ok=True)
 
     async def start(self, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None) -> Child:
-        """Start a process with its output in ``<logs>/<name>.log``. A group of its own: Ctrl-C reaches the demo alone."""
+        """Start a process, output in ``<logs>/<name>.log``. A group of its own: Ctrl-C reaches the demo alone."""
         log = self._logs / f"{name}.log"
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(

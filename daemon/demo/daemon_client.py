@@ -13,7 +13,8 @@ from typing import Any, TypeVar, cast
 import aiohttp
 import orjson
 
-Json = dict[str, Any]
+from daemon.demo.documents import Json, listed, number, part
+
 T = TypeVar("T")
 
 POLL_S = 0.5
@@ -90,10 +91,10 @@ class Snapshot:
 class Seen:
     """What has been seen so far, bounded."""
 
-    status: Json = field(default_factory=lambda: cast("Json", {}))
-    events: deque[Json] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
-    snapshots: deque[Snapshot] = field(default_factory=lambda: deque(maxlen=SNAPSHOTS_KEPT))
-    alarms: dict[str, Json] = field(default_factory=lambda: cast("dict[str, Json]", {}))
+    status: Json = field(default_factory=dict[str, Any])
+    events: deque[Json] = field(default_factory=lambda: deque[Json](maxlen=EVENTS_KEPT))
+    snapshots: deque[Snapshot] = field(default_factory=lambda: deque[Snapshot](maxlen=SNAPSHOTS_KEPT))
+    alarms: dict[str, Json] = field(default_factory=dict[str, Json])
     unreachable: int = 0
     """Looks that got no answer."""
 
@@ -130,13 +131,13 @@ class Watcher:
     async def look(self) -> None:
         """One look now. Raises DaemonUnreachable, CommandRefused."""
         status = cast("Json", await self.client.get("/api/v1/status"))
-        events = rows(await self.client.get("/api/v1/events", after=self._after, limit=500), "events")
+        events = listed(await self.client.get("/api/v1/events", after=self._after, limit=500), "events")
         async with self._changed:
             self.seen.status = status
             for event in events:
                 self._after = max(self._after, int(event["id"]))
                 self.seen.events.append(event)
-            for alarm in status.get("alarms") or []:
+            for alarm in listed(status, "alarms"):
                 self.seen.alarms[str(alarm["alarm_id"])] = alarm
             self.seen.snapshots.append(_snapshot(status))
             self._changed.notify_all()
@@ -154,30 +155,21 @@ class Watcher:
         return result
 
 
-def rows(document: Any, key: str) -> list[Json]:
-    """The rows of a list document, bare or under its key."""
-    found = document.get(key, document.get("items", [])) if isinstance(document, dict) else document
-    return cast("list[Json]", found)
-
-
 def describe(status: Json) -> str:
     """One line on where the daemon is, for messages."""
-    cycle, rollout = status.get("cycle"), status.get("rollout")
+    cycle, rollout = part(status, "cycle"), part(status, "rollout")
     parts = [
         f"champion {status.get('champion')}",
-        f"cycle {cycle['phase']} ({cycle.get('reason')})" if cycle else "no cycle",
-        f"rollout {rollout['phase']} ({rollout.get('reason')})" if rollout else "no rollout",
-        f"{len(status.get('alarms') or [])} alarms",
+        f"cycle {cycle.get('phase')} ({cycle.get('reason')})" if cycle else "no cycle",
+        f"rollout {rollout.get('phase')} ({rollout.get('reason')})" if rollout else "no rollout",
+        f"{len(listed(status, 'alarms'))} alarms",
         f"counts {status.get('counts')}",
     ]
     return ", ".join(parts)
 
 
 def _snapshot(status: Json) -> Snapshot:
-    cycle, rollout = status.get("cycle") or {}, status.get("rollout") or {}
-    evidence = {
-        name: float(item["e"])
-        for name, item in (rollout.get("evidence") or {}).items()
-        if isinstance(item, dict) and isinstance(cast("Json", item).get("e"), int | float)
-    }
-    return Snapshot(time.time(), cycle.get("phase"), rollout.get("phase"), rollout.get("share"), evidence)
+    cycle, rollout = part(status, "cycle"), part(status, "rollout")
+    found = {name: number(part(rollout["evidence"], name), "e") for name in part(rollout, "evidence")}
+    evidence = {name: e for name, e in found.items() if e is not None}
+    return Snapshot(time.time(), cycle.get("phase"), rollout.get("phase"), number(rollout, "share"), evidence)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, cast
@@ -103,19 +104,21 @@ class GatewayClient:
             return cast("dict[str, Any]", orjson.loads(await response.read()))
 
 
-def _reply(status: int, raw: bytes, headers: Any) -> Reply:
-    epoch = headers.get("x-homeostat-epoch")
-    common = {
-        "exchange_id": headers.get("x-homeostat-exchange"),
-        "token": headers.get("x-homeostat-token"),
-        "version": headers.get("x-homeostat-version"),
-        "arm": headers.get("x-homeostat-arm") or None,
-        "epoch": int(epoch) if epoch and epoch.isdigit() else None,
-    }
-    if status != 200:
-        return Reply(status, "", error=f"{status}: {raw[:200].decode(errors='replace')}", **common)
-    try:
-        text = orjson.loads(raw)["choices"][0]["message"]["content"]
-    except (orjson.JSONDecodeError, KeyError, IndexError, TypeError) as error:
-        return Reply(status, "", error=f"unreadable reply: {type(error).__name__} in {raw[:200]!r}", **common)
-    return Reply(status, text if isinstance(text, str) else "", **common)
+def _reply(status: int, raw: bytes, headers: Mapping[str, str]) -> Reply:
+    text, error = "", None if status == 200 else f"{status}: {raw[:200].decode(errors='replace')}"
+    if status == 200:
+        try:
+            text = str(orjson.loads(raw)["choices"][0]["message"]["content"] or "")
+        except (orjson.JSONDecodeError, KeyError, IndexError, TypeError) as fault:
+            error = f"unreadable reply: {type(fault).__name__} in {raw[:200]!r}"
+    epoch, arm = headers.get("x-homeostat-epoch", ""), headers.get("x-homeostat-arm")
+    return Reply(
+        status,
+        text,
+        headers.get("x-homeostat-exchange"),
+        headers.get("x-homeostat-token"),
+        headers.get("x-homeostat-version"),
+        arm if arm in ("control", "canary") else None,
+        int(epoch) if epoch.isdigit() else None,
+        error,
+    )

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import yaml
@@ -58,7 +58,8 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Json:
     result = dict(base)
     for key, value in over.items():
         mine = result.get(key)
-        result[key] = merged(mine, value) if isinstance(mine, dict) and isinstance(value, Mapping) else value
+        both = isinstance(mine, Mapping) and isinstance(value, Mapping)
+        result[key] = merged(cast("Json", mine), cast("Json", value)) if both else value
     return result
 
 
@@ -80,7 +81,7 @@ def write_home(home: Home, config: Json, gateway: Json, anchors: Sequence[tuple[
     write_secrets(home.root)
     home.config.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     home.gateway.write_bytes(orjson.dumps(gateway, option=orjson.OPT_INDENT_2))
-    lines = [orjson.dumps({"prompt": prompt, "target": reply}) for prompt, reply in anchors]
+    lines = [orjson.dumps({"prompt": prompt, "reply": reply}) for prompt, reply in anchors]
     (home.root / "anchors.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
 
 
@@ -117,6 +118,7 @@ def daemon_config(home: Home, log: Json, base: Path, trainer_python: Path) -> Js
             "tenant": "demo",
             "base_name": BASE_NAME,
             "base_dir": str(base),
+            "max_rank": 16,
         },
         "log": log,
         "agent": {"replicas": [{"name": "replica-0", "url": home.server_url}]},
@@ -139,8 +141,5 @@ def daemon_config(home: Home, log: Json, base: Path, trainer_python: Path) -> Js
             "probation_units": 150,
             "probation_s": 10.0,
         },
-        "selection": {},
-        "training": {},
-        "gate": {},
-        "monitors": {},
+        "training": {"learning_rate": 5e-3},
     }

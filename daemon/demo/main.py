@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import tempfile
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -14,20 +15,22 @@ from rich.table import Table
 
 from daemon.demo.children import ChildFailed
 from daemon.demo.daemon_client import CommandRefused, DaemonUnreachable
+from daemon.demo.drill import DRILL, DRILL_CONFIG, Faults, play_drill
+from daemon.demo.drill_figures import DrillFigures
 from daemon.demo.figures import DemoFigures
 from daemon.demo.options import DemoOptions, Script
 from daemon.demo.report import Story, write_report
 from daemon.demo.scenario import play
 from daemon.demo.screen import Screen
 from daemon.demo.stand import SetupError, standing
-from daemon.demo.worlds import WorldError
+from daemon.demo.world.questions import WorldError
 
 OK, FAILED, USAGE = 0, 1, 2
 INTERRUPTED = 130
 
 
 def run_demo(options: DemoOptions) -> int:
-    """Run the demo. Exit code 0: every check holds; 1: some failed, by name; 2: the machine or an option lacks something."""
+    """Run the demo. Exit code 0: every check holds; 1: some fail, by name; 2: an option or the machine is wrong."""
     return _run(lambda screen: _demo(options, Script(), screen))
 
 
@@ -54,6 +57,11 @@ async def _interruptible(work: Awaitable[int]) -> int:
     return await task
 
 
+def run_drill(options: DemoOptions) -> int:
+    """Run the drill. Exit codes as of ``run_demo``."""
+    return _run(lambda screen: _drill(options, DRILL, screen))
+
+
 async def _demo(options: DemoOptions, script: Script, screen: Screen) -> int:
     check_json(options.json_path)
     async with standing(options, script, screen) as stand:
@@ -65,6 +73,24 @@ async def _demo(options: DemoOptions, script: Script, screen: Screen) -> int:
         write_report(report, story, stand.journal, stand.watcher.seen, frozenset(stand.world.new_desks))
     write_json(options.json_path, figures.model_dump())
     show(screen, "homeostat demo", rows, figures.failures, report)
+    return OK if figures.ok else FAILED
+
+
+async def _drill(options: DemoOptions, script: Script, screen: Screen) -> int:
+    check_json(options.json_path)
+    with tempfile.TemporaryDirectory(prefix="homeostat-drill-") as folder:
+        faults = Faults(Path(folder))
+        setting = standing(
+            options, script, screen, new_desks=2, silent_desks=1, over=DRILL_CONFIG, env=faults.disarmed()
+        )
+        async with setting as stand:
+            figures = await play_drill(stand, faults, script.scenario_s)
+            await screen.stop()
+            report, rows = stand.out / "report.html", _drill_rows(figures)
+            story = Story("homeostat drill", stand.began_at, rows, figures.failures, stand.marks)
+            write_report(report, story, stand.journal, stand.watcher.seen, frozenset(stand.world.new_desks))
+    write_json(options.json_path, figures.model_dump())
+    show(screen, "homeostat drill", rows, figures.failures, report)
     return OK if figures.ok else FAILED
 
 
@@ -89,6 +115,23 @@ def show(screen: Screen, title: str, rows: list[tuple[str, str]], failed: list[s
     for failure in failed:
         screen.say(f"FAILED {failure}")
     screen.say(f"{'every check holds' if not failed else f'{len(failed)} checks failed'}; report: {report}")
+
+
+def _drill_rows(f: DrillFigures) -> list[tuple[str, str]]:
+    undefended, harmful, trainer = f.undefended, f.harmful, f.trainer
+    return [
+        ("first promotion", str(f.promoted)),
+        ("selection off", f"{undefended.verdict} by {undefended.stopped_by}: {undefended.reason}"),
+        ("trainer", f"{trainer.killed} killed, {trainer.non_finite} NaN, {trainer.attempts} attempts"),
+        ("requests failed meanwhile", str(trainer.failed_requests)),
+        ("harmful candidate at the gate", str(harmful.gate)),
+        ("... in its canary", f"{harmful.verdict}: {harmful.reason}, after {harmful.units} units"),
+        ("... routed to it afterwards", str(harmful.routed_after)),
+        ("... its examples suspended", str(harmful.suspended)),
+        ("requests", f"{f.requests}, {f.failed} failed"),
+        ("seconds", f"{f.seconds:.0f} (base training {f.base_seconds:.0f} more)"),
+        ("stages", ", ".join(f"{name} {s:.0f}" for name, s in f.stages.items())),
+    ]
 
 
 def _rows(f: DemoFigures) -> list[tuple[str, str]]:

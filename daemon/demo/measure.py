@@ -6,9 +6,11 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
+from daemon.demo.documents import number, part
 from daemon.demo.gateway_client import GatewayClient, Reply
 from daemon.demo.journal import Served
 from daemon.demo.places import Question
@@ -162,12 +164,9 @@ def after_ack(
     return max(seen_by_senders, seen_by_gateway)
 
 
-def rate(rows: Sequence[Served]) -> float:
-    """Requests a second over the rows' own span; 0 for fewer than two."""
-    if len(rows) < 2:
-        return 0.0
-    span = max(r.done_at for r in rows) - min(r.sent_at for r in rows)
-    return len(rows) / span if span > 0 else 0.0
+def last_dispatch(state: Mapping[str, Any], version: str) -> float | None:
+    """The gateway's own time of the last request it handed to a version; None when it never did."""
+    return number(part(part(state, "versions"), version), "last_dispatch")
 
 
 class Stopwatch:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
 from daemon.demo.charts import Axes, Line, Mark, chart
-from daemon.demo.daemon_client import Json, Seen, Snapshot
+from daemon.demo.daemon_client import Seen, Snapshot
+from daemon.demo.documents import Json, part
 from daemon.demo.journal import Journal, Said, Served
 
 BIN_S = 5.0
@@ -34,7 +35,7 @@ class Story:
     began_at: float
     table: list[tuple[str, str]]
     failures: list[str]
-    marks: list[tuple[float, str]] = field(default_factory=list)
+    marks: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
     """(wall-clock seconds, word)."""
 
 
@@ -99,10 +100,12 @@ def _by_arm(rows: Sequence[Said], began_at: float) -> list[Line]:
 
 def _by_version(rows: Sequence[Served], began_at: float) -> list[Line]:
     versions = sorted({r.version or "unknown" for r in rows})
-    shares: Callable[[str], Iterable[tuple[float, str, float]]] = lambda v: (  # noqa: E731 - one series a version
-        (r.sent_at, v, float((r.version or "unknown") == v)) for r in rows
-    )
-    return [Line(v, binned(shares(v), began_at).get(v, [])) for v in versions]
+
+    def series(version: str) -> Line:
+        told = ((r.sent_at, version, float((r.version or "unknown") == version)) for r in rows)
+        return Line(version, binned(told, began_at).get(version, []))
+
+    return [series(version) for version in versions]
 
 
 def _evidence_chart(snapshots: Sequence[Snapshot], marks: list[Mark], x: tuple[float, float], began_at: float) -> str:
@@ -126,7 +129,7 @@ def _alarms(seen: Seen, began_at: float) -> str:
 
 
 def _evidence_words(alarm: Json) -> str:
-    evidence = alarm.get("evidence") or {}
+    evidence = part(alarm, "evidence")
     return ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in evidence.items())
 
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from daemon.demo.acts import appear, command, follow, quiet
 from daemon.demo.baseline import tfidf_accuracy
 from daemon.demo.children import ChildFailed
-from daemon.demo.daemon_client import Json, StageTimeout
+from daemon.demo.daemon_client import StageTimeout
+from daemon.demo.documents import integer, part
 from daemon.demo.figures import AlarmFigures, DemoFigures, OldDesks, Rollback, failures
 from daemon.demo.home import ALIAS, BASE_NAME
 from daemon.demo.journal import Served, accuracy
-from daemon.demo.measure import after_ack, ask_all, ask_both, old_questions
+from daemon.demo.measure import after_ack, ask_all, ask_both, last_dispatch, old_questions
 from daemon.demo.options import bars_for
 from daemon.demo.places import Question
 from daemon.demo.stages import LIVE, acting_alarms
@@ -138,15 +139,9 @@ async def _roll_back(stand: Stand, figures: DemoFigures) -> None:
         requests=len(rows),
     )
     stand.say(
-        f"rolled back to {document.get('to')} in {figures.rollback.ms} ms: {figures.rollback.failed} of {len(rows)} requests "
-        f"failed, {figures.rollback.dispatched_after_ack} dispatched to {old} after the acknowledgement"
+        f"rolled back to {document.get('to')} in {figures.rollback.ms} ms: {figures.rollback.failed} of {len(rows)} "
+        f"requests failed, {figures.rollback.dispatched_after_ack} dispatched to {old} after the acknowledgement"
     )
-
-
-def last_dispatch(state: Json, version: str) -> float | None:
-    """The gateway's own time of the last request it handed to a version; None when it never did."""
-    at = (state.get("last_dispatch") or {}).get(version)
-    return float(at) if at is not None else None
 
 
 def _alarm_figures(stand: Stand, figures: DemoFigures, adapted: Adapted) -> None:
@@ -186,11 +181,6 @@ async def _baseline(stand: Stand, figures: DemoFigures, questions: Sequence[Ques
 
 
 async def _corrections_used(stand: Stand) -> int | None:
-    """Corrections in the buffer of the newest cycle, as the daemon counts them; None when it does not say."""
-    for event in reversed(stand.watcher.seen.events):
-        found = (event.get("data") or {}).get("corrections")
-        if isinstance(found, int):
-            return found
-    counts = (stand.watcher.seen.status.get("cycle") or {}).get("counts") or {}
-    found = counts.get("corrections")
-    return found if isinstance(found, int) else None
+    """Corrections in the buffer that was trained on, as the ledger counts them; None when it does not say."""
+    told = [integer(part(event, "data"), "corrections") for event in stand.watcher.seen.events]
+    return next((count for count in reversed(told) if count is not None), None)

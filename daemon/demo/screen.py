@@ -14,8 +14,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from daemon.demo.daemon_client import Json, Seen
+from daemon.demo.daemon_client import Seen
+from daemon.demo.documents import Json, number, part
 from daemon.demo.journal import Journal, Served, accuracy
+from daemon.demo.stages import acting_alarms
 
 WINDOW_S = 10.0
 """Seconds of traffic behind the figures on the screen."""
@@ -58,9 +60,8 @@ def look(seen: Seen, journal: Journal, new_desks: frozenset[str], stage: str, se
         mine = [r for r in rows if r.desk == desk]
         if mine:
             by_desk.append((desk, *accuracy(mine)))
-    rollout = seen.status.get("rollout") or {}
-    evidence = [(n, float(v["e"])) for n, v in (rollout.get("evidence") or {}).items() if v.get("e") is not None]
-    alarms = [f"{a['kind']} by {a['detector']}" for a in seen.alarms.values() if a.get("confirmed")]
+    evidence = list(seen.snapshots[-1].evidence.items()) if seen.snapshots else []
+    alarms = [f"{a['kind']} by {a['detector']}" for a in acting_alarms(seen)]
     return Look(
         seconds,
         stage,
@@ -75,8 +76,8 @@ def look(seen: Seen, journal: Journal, new_desks: frozenset[str], stage: str, se
 
 
 def _route(status: Json, rows: list[Served]) -> str:
-    route = status.get("route") or {}
-    control, candidate, share = route.get("control") or "base", route.get("candidate"), route.get("share")
+    route = part(status, "route")
+    control, candidate, share = route.get("control") or "base", route.get("candidate"), number(route, "share")
     if not candidate or not share:
         return f"serving {control}"
     canary = [r for r in rows if r.arm == "canary"]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from daemon.demo.daemon_client import Json, Seen
+from daemon.demo.daemon_client import Seen
+from daemon.demo.documents import Json, part
 
 FINAL = frozenset({"promoted", "rolled_back", "inconclusive", "denied", "aborted"})
 """Phases in which a rollout is over."""
+CYCLE_OVER = frozenset({"done", "stopped"})
+"""Phases in which a cycle is over."""
 LIVE = frozenset({"canary_small", "canary_half", "awaiting_promotion", "probation"})
 """Phases in which a candidate answers users."""
 
@@ -24,18 +27,16 @@ OF_CYCLE = {"collecting": "collect", "training": "training", "gating": "gate", "
 
 def stage_of(status: Json) -> str | None:
     """The stage's name, or None when no adaptation is under way."""
-    rollout, cycle = status.get("rollout"), status.get("cycle")
+    rollout, cycle = part(status, "rollout"), part(status, "cycle")
     if rollout and rollout["phase"] not in FINAL:
-        return OF_ROLLOUT.get(rollout["phase"], rollout["phase"])
-    if cycle and cycle["phase"] in OF_CYCLE:
-        return OF_CYCLE[cycle["phase"]]
-    return None
+        return OF_ROLLOUT.get(rollout["phase"], str(rollout["phase"]))
+    return OF_CYCLE.get(str(cycle.get("phase")))
 
 
 def live_rollout(seen: Seen) -> Json | None:
     """The rollout whose candidate answers users now, or None."""
-    rollout = seen.status.get("rollout")
-    return rollout if rollout and rollout["phase"] in LIVE else None
+    rollout = part(seen.status, "rollout")
+    return rollout if rollout.get("phase") in LIVE else None
 
 
 def acting_alarms(seen: Seen) -> list[Json]:

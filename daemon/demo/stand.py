@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +36,8 @@ from daemon.demo.mix import Mix, even
 from daemon.demo.options import DemoOptions, Script
 from daemon.demo.screen import Look, Screen, look
 from daemon.demo.users import Users
-from daemon.demo.worlds import World, open_world
+from daemon.demo.world.build import build_world
+from daemon.demo.worlds import Scene, silent_of
 from deploy.vllm.launch import command as vllm_command
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -50,11 +51,11 @@ class SetupError(Exception):
 
 @dataclass(slots=True)
 class Stand:
-    """A running deployment with its users. ``watch`` times the stages; ``marks`` are words on the report's time axis."""
+    """A running deployment with its users. ``watch`` times the stages; ``marks`` are words on the report's axis."""
 
     options: DemoOptions
     script: Script
-    world: World
+    world: Scene
     base: Base
     home: Home
     out: Path
@@ -131,16 +132,16 @@ async def standing(
     silent_desks: int = 0,
     over: Mapping[str, Any] | None = None,
     env: Mapping[str, str] | None = None,
-) -> AsyncIterator[Stand]:
-    """A stand that serves and is watched, with users ready to start. Raises SetupError, ChildFailed.
+) -> AsyncGenerator[Stand]:
+    """A stand that serves and is watched, with users ready to start. Raises SetupError, WorldError, ChildFailed.
 
-    ``over`` are config values of this run, ``env`` goes to the daemon (and by it to its trainer). Whatever was started is
-    stopped, last first, however the block is left.
+    ``over`` are config values of this run, ``env`` goes to the daemon (and by it to its trainer). Whatever was started
+    is stopped, last first, however the block is left.
     """
     async with AsyncExitStack() as stack:
         stack.push_async_callback(screen.stop)
         out = _out_folder(options)
-        world = open_world(options, new_desks, out / "world", silent_desks)
+        world = _scene(options, new_desks, silent_desks, out / "world")
         screen.say(f"world: {len(world.old_desks)} desks, new: {', '.join(world.new_desks)}; files in {out}")
         base = await _base(world, options, screen)
         children = Children(out / "logs")
@@ -184,6 +185,11 @@ async def standing(
         )
 
 
+def _scene(options: DemoOptions, new_desks: int, silent_desks: int, folder: Path) -> Scene:
+    world = build_world(options.corpus, options.new, options.seed, new_desks)
+    return Scene(world, silent_of(world, silent_desks), folder, options.seed)
+
+
 def _out_folder(options: DemoOptions) -> Path:
     if options.out is None:
         return Path(tempfile.mkdtemp(prefix="homeostat-demo-"))
@@ -197,7 +203,7 @@ def _out_folder(options: DemoOptions) -> Path:
     return out
 
 
-async def _base(world: World, options: DemoOptions, screen: Screen) -> Base:
+async def _base(world: Scene, options: DemoOptions, screen: Screen) -> Base:
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=screen.console, transient=True
     )

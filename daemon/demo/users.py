@@ -1,8 +1,8 @@
 """The users: many people who ask in short sessions and sometimes say what they think of the reply.
 
-Two loops. *Askers* (at most ``concurrency`` of them): take a slot from the pacer, ask, write a row, put feedback on the heap.
-*Posters*: wait until the earliest feedback of the heap is due, post it, write a row. The pacer hands out slots at the target
-rate and never lets unused ones pile up, so that a slow machine means fewer requests and not a burst later.
+Two loops. *Askers*, ``concurrency`` of them: take a slot from the pacer, ask, write a row, put feedback on the heap.
+*Posters*: wait until the earliest feedback of the heap is due, post it, write a row. The pacer hands out slots at the
+target rate and never lets unused ones pile up, so that a slow machine means fewer requests and not a burst later.
 """
 
 from __future__ import annotations

@@ -15,13 +15,13 @@ from aiohttp import web
 class FakeGateway:
     """``answers`` maps a question's text to the reply; what is not there gets ``default``."""
 
-    answers: dict[str, str] = field(default_factory=dict)
+    answers: dict[str, str] = field(default_factory=dict[str, str])
     default: str = "no idea"
     version: str = "support-base"
     fail_every: int = 0
-    asked: list[dict[str, Any]] = field(default_factory=list)
-    feedback: list[dict[str, Any]] = field(default_factory=list)
-    last_dispatch: dict[str, float] = field(default_factory=dict)
+    asked: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    feedback: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    last_dispatch: dict[str, float] = field(default_factory=dict[str, float])
     _ids: Any = field(default_factory=lambda: itertools.count(1))
 
     def app(self) -> web.Application:
@@ -44,7 +44,7 @@ class FakeGateway:
         text = self.answers.get(body["messages"][-1]["content"], self.default)
         headers = {"x-homeostat-exchange": f"exchange-{number}", "x-homeostat-token": f"token-{number}"}
         if named["x-homeostat-control"] == "control":
-            headers |= {"x-homeostat-version": version, "x-homeostat-arm": "", "x-homeostat-epoch": "3"}
+            headers |= {"x-homeostat-version": version, "x-homeostat-arm": "none", "x-homeostat-epoch": "3"}
         return web.json_response({"choices": [{"message": {"role": "assistant", "content": text}}]}, headers=headers)
 
     async def _feedback(self, request: web.Request) -> web.Response:
@@ -55,7 +55,7 @@ class FakeGateway:
         return web.json_response({"id": f"feedback-{len(self.feedback)}"}, status=202)
 
     async def _state(self, request: web.Request) -> web.Response:
-        return web.json_response({"last_dispatch": self.last_dispatch})
+        return web.json_response({"versions": {v: {"last_dispatch": at} for v, at in self.last_dispatch.items()}})
 
 
 class TinyPlace:

@@ -26,19 +26,18 @@ def drive(
     """Run the users until the journal is as wanted, then stop them."""
 
     async def main() -> tuple[Journal, Users]:
-        async with TestServer(gateway.app()) as server:
-            async with GatewayClient(str(server.make_url("/")), "control") as client:
-                place, journal = TinyPlace(), Journal()
-                users = Users(client, "support", place, Mix(mix or even(place.old_desks)), journal, config, seed=7)
-                users.start()
+        async with TestServer(gateway.app()) as server, GatewayClient(str(server.make_url("/")), "control") as client:
+            place, journal = TinyPlace(), Journal()
+            users = Users(client, "support", place, Mix(mix or even(place.old_desks)), journal, config, seed=7)
+            users.start()
 
-                async def done() -> bool:
-                    users.check()
-                    return enough(journal)
+            async def done() -> bool:
+                users.check()
+                return enough(journal)
 
-                await wait_until_async(done, 20.0, "enough traffic")
-                await users.stop()
-                return journal, users
+            await wait_until_async(done, 20.0, "enough traffic")
+            await users.stop()
+            return journal, users
 
     return asyncio.run(main())
 
