@@ -98,7 +98,7 @@ class SqliteSource:
                 while (count := self._trim_chunk(place, before_ts)) > 0:
                     total += count
             if total:
-                self._connection.execute(f"PRAGMA incremental_vacuum({total})").fetchall()
+                self._give_pages_back()
         except sqlite3.Error as error:
             raise unavailable(self._path, error) from error
         return total
@@ -143,6 +143,12 @@ class SqliteSource:
             " ORDER BY off LIMIT ?",
             (*place, at, limit),
         )
+
+    def _give_pages_back(self) -> None:
+        free = int(self._connection.execute("PRAGMA freelist_count").fetchone()[0])
+        for _ in range(0, free, TRIM_CHUNK):
+            # The pragma does one page a step; of Python's ways to run a statement only this one takes all the steps.
+            self._connection.executescript(f"PRAGMA incremental_vacuum({TRIM_CHUNK})")
 
     def _trim_chunk(self, place: Position, before_ts: float) -> int:
         execute = self._connection.execute

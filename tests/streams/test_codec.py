@@ -114,6 +114,9 @@ def changed(event: Exchange | Feedback, path: str, value: Any) -> bytes:
     return orjson.dumps(envelope)
 
 
+SCORE = "data/gen_ai.evaluation.score.value"
+
+
 @pytest.mark.parametrize(
     ("value", "why"),
     [
@@ -151,14 +154,14 @@ def changed(event: Exchange | Feedback, path: str, value: Any) -> bytes:
         (changed(feedback(), "data/feedback_id", "f2"), Reason.ID_MISMATCH),
         (changed(feedback(), "data/trust", "absolute"), Reason.INVALID_DATA),
         (changed(feedback(), "data/kind", "applause"), Reason.INVALID_DATA),
-        (changed(feedback(), "data/gen_ai.evaluation.score.value", 1), Reason.INVALID_DATA),
-        (changed(feedback(), "data/gen_ai.evaluation.score.value", {"a": 1}), Reason.INVALID_DATA),
-        (changed(feedback(kind="rating", value=3.0), "data/gen_ai.evaluation.score.value", 9.0), Reason.INVALID_DATA),
-        (changed(feedback(kind="rating", value=3.0), "data/gen_ai.evaluation.score.value", True), Reason.INVALID_DATA),
+        (changed(feedback(), SCORE, 1), Reason.INVALID_DATA),
+        (changed(feedback(), SCORE, {"a": 1}), Reason.INVALID_DATA),
+        (changed(feedback(kind="rating", value=3.0), SCORE, 9.0), Reason.INVALID_DATA),
+        (changed(feedback(kind="rating", value=3.0), SCORE, True), Reason.INVALID_DATA),
         (changed(feedback(kind="rating", value=3.0), "data/rating_min", 5.0), Reason.INVALID_DATA),
-        (changed(feedback(kind="outcome", value="retried"), "data/gen_ai.evaluation.score.value", "ok"), Reason.INVALID_DATA),
+        (changed(feedback(kind="outcome", value="retried"), SCORE, "ok"), Reason.INVALID_DATA),
         (changed(feedback(kind="correction", value=None, correction="c"), "data/correction", ...), Reason.INVALID_DATA),
-        (changed(feedback(kind="preference", value="c"), "data/gen_ai.evaluation.score.value", ...), Reason.INVALID_DATA),
+        (changed(feedback(kind="preference", value="c"), SCORE, ...), Reason.INVALID_DATA),
         (changed(feedback(), "data/exchange_id", ""), Reason.INVALID_DATA),
         (changed(feedback(), "data/sent_at", "yesterday"), Reason.INVALID_DATA),
         (encode_exchange(exchange(completion="x" * 1_000_000), "/g"), Reason.TOO_LARGE),

@@ -275,7 +275,7 @@ LATENESS = 5.0
 
 @st.composite
 def streams(draw: st.DrawFn) -> list[Exchange | Feedback]:
-    """Up to 12 exchanges over 200 s and up to 30 feedbacks of all kinds and trust, some on exchanges that never come."""
+    """Up to 12 exchanges over 200 s, up to 30 feedbacks of all kinds and trust, some on exchanges that never come."""
     times = draw(st.lists(st.integers(0, 200), min_size=1, max_size=12))
     events: list[Exchange | Feedback] = [exchange(f"x{n}", at=T0 + t) for n, t in enumerate(times)]
     for n in range(draw(st.integers(0, 30))):
