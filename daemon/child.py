@@ -1,6 +1,6 @@
 """The trainer as a child of the daemon: started, watched and restarted with a bounded back-off.
 
-The child has a session of its own and writes to a file, so that it outlives a daemon that was killed: it finishes its job
+The child has a session of its own and writes to a file, so it outlives a daemon that was killed: it finishes its job
 and reports to the next daemon. That one's child finds the trainer's lock taken and exits 0; it is tried again later.
 """
 

@@ -1,4 +1,4 @@
-"""Which fault an error of another room is. Apart from ``faults``, so that the command line need not load those rooms."""
+"""Which fault an error of another room is. Apart from ``faults``: the command line need not load those rooms."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The command line. Nothing heavy is imported before a verb needs it: help must come at once."""

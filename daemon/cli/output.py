@@ -1,0 +1,101 @@
+"""How results are printed: JSON as it came, or lines for a person."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, cast
+
+import typer
+
+Json = dict[str, Any]
+
+
+def show(document: Any, as_json: bool, human: str) -> None:
+    """Print one result."""
+    typer.echo(json.dumps(document) if as_json else human)
+
+
+def table(rows: Sequence[Json], columns: Sequence[str]) -> str:
+    """Columns of equal width; a line that says so when there is nothing."""
+    if not rows:
+        return "none"
+    cells = [
+        [column.replace("_", " ") for column in columns],
+        *[[cell(row.get(c), c) for c in columns] for row in rows],
+    ]
+    widths = [max(len(line[n]) for line in cells) for n in range(len(columns))]
+    return "\n".join("  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip() for line in cells)
+
+
+def cell(value: Any, column: str = "") -> str:
+    """One value: times as local clock time, floats short, nothing as a dash."""
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, int | float) and not isinstance(value, bool) and (column == "at" or column.endswith("_at")):
+        return datetime.fromtimestamp(value).strftime("%m-%d %H:%M:%S")
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), default=str)
+
+
+def part(document: Json, key: str) -> Json:
+    """An object inside a document; empty where it is null or absent."""
+    return cast("Json", document.get(key) or {})
+
+
+def parts(document: Json, key: str) -> list[Json]:
+    """A list of objects inside a document; empty where it is null or absent."""
+    return cast("list[Json]", document.get(key) or [])
+
+
+def _pairs(values: Json) -> str:
+    return " ".join(f"{key}={cell(value)}" for key, value in values.items())
+
+
+def entries(rows: Sequence[Json]) -> str:
+    """Entries of the ledger, one a line."""
+    lines: list[str] = []
+    for row in rows:
+        who, data = f"{row['subject']}: {row['reason']} (by {row['actor']})", _pairs(part(row, "data"))
+        lines.append(f"{row['id']:>6}  {cell(row['at'], 'at')}  {row['kind']:<18} {who}  {data}".rstrip())
+    return "\n".join(lines) or "none"
+
+
+def status(found: Json) -> str:
+    """The status for a person."""
+    route = part(found, "route")
+    lines = [
+        f"deployment  {found.get('deployment')}   mode {found.get('mode')}{'   PAUSED' if found.get('paused') else ''}",
+        f"champion    {cell(found.get('champion'))}   previous {cell(found.get('previous'))}",
+        f"route       epoch {cell(route.get('epoch'))}  control {cell(route.get('control'))}  candidate "
+        f"{cell(route.get('candidate'))}  share {cell(route.get('share'))}",
+        *_learning(part(found, "cycle"), part(found, "rollout")),
+    ]
+    for replica in parts(found, "replicas"):
+        models = ", ".join(replica.get("models") or []) or "no models"
+        lines.append(f"replica     {replica['name']}  {'ready' if replica.get('ready') else 'NOT READY'}  {models}")
+    lines += [f"{title:<11} {_pairs(part(found, title)) or '-'}" for title in ("counts", "lag")]
+    for alarm in parts(found, "alarms")[:5]:
+        state = "confirmed" if alarm.get("confirmed") else "suspected"
+        lines.append(
+            f"alarm       {cell(alarm.get('at'), 'at')}  {alarm.get('kind')}  {alarm.get('detector')}  {state}"
+        )
+    return "\n".join(lines)
+
+
+def _learning(cycle: Json, rollout: Json) -> list[str]:
+    lines: list[str] = []
+    if cycle:
+        head = f"cycle       {cycle['id']}  {cycle['phase']}  ({cycle.get('reason')})"
+        lines.append(f"{head}  {_pairs(part(cycle, 'counts'))}".rstrip())
+    if rollout:
+        head = f"rollout     {rollout['id']}  {rollout['phase']}  share {cell(rollout.get('share'))}"
+        lines.append(f"{head}  ({rollout.get('reason')})")
+    for name, one in part(rollout, "evidence").items():
+        numbers = "  ".join(f"{key} {cell(one.get(key))}" for key in ("e", "needs", "units"))
+        lines.append(f"  {name:<26} {numbers}")
+    return lines
