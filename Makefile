@@ -28,9 +28,9 @@ help: ## this list
 # ---------------------------------------------------------------------------------------------------- environments
 
 .PHONY: env-daemon env-trainer env-vllm vllm lock
-env-daemon: $(DAEMON)/.stamp ## .venvs/daemon: all but torch (about 150 MB to fetch)
-env-trainer: $(TRAINER)/.stamp ## .venvs/trainer: the daemon's packages, torch and peft (about 2.5 GB to fetch)
-env-vllm: $(VLLM)/.stamp ## .venvs/vllm: the CPU build of vLLM (about 0.6 GB more)
+env-daemon: $(DAEMON)/.stamp ## .venvs/daemon: all but torch (about 0.2 GB to fetch)
+env-trainer: $(TRAINER)/.stamp ## .venvs/trainer: the daemon's packages, torch and peft (about 2.8 GB to fetch)
+env-vllm: $(VLLM)/.stamp ## .venvs/vllm: the CPU build of vLLM (0.4 GB on top of the same torch)
 
 vllm: env-vllm ## make the vLLM environment and see that it imports
 	$(VLLM)/bin/python -c 'import vllm; print("vllm imports, torch", __import__("torch").__version__)'
@@ -51,15 +51,15 @@ define make_env
 endef
 
 $(DAEMON)/.stamp: locks/daemon.txt pyproject.toml | $(UV)
-	@echo "making $(DAEMON): about 150 MB to fetch the first time"
+	@echo "making $(DAEMON): about 0.2 GB to fetch the first time"
 	$(call make_env,daemon,locks/daemon.txt)
 
 $(TRAINER)/.stamp: locks/trainer.txt pyproject.toml | $(UV)
-	@echo "making $(TRAINER): about 2.5 GB to fetch the first time (TORCH_BACKEND=cpu: about 0.4 GB)"
+	@echo "making $(TRAINER): about 2.8 GB to fetch the first time (TORCH_BACKEND=cpu: about 0.4 GB)"
 	$(call make_env,trainer,locks/trainer.txt)
 
 $(VLLM)/.stamp: locks/vllm.txt pyproject.toml | $(UV)
-	@echo "making $(VLLM): about 0.6 GB to fetch on top of the trainer's torch"
+	@echo "making $(VLLM): about 0.4 GB to fetch on top of the trainer's torch"
 	$(call make_env,vllm,locks/vllm.txt)
 
 # Locks carry versions and markers only: no index, no host, no path.
