@@ -224,8 +224,15 @@ def _paired(
     if pairs is None or pairs.n == 0:
         return Check(name=name, reason=reason, n=0, estimate=None, bound=None, margin=margin, ok=None)
     bound = lower_bound(pairs.n, pairs.candidate_only, pairs.champion_only, alpha)
-    ok = None if pairs.n < least else bound > margin
+    ok = bound > margin
+    if pairs.n < least:  # too few to pass; enough to fail when even the upper bound is below the margin
+        ok = False if surely_below(pairs, margin, alpha) else None
     return Check(name=name, reason=reason, n=pairs.n, estimate=pairs.difference, bound=bound, margin=margin, ok=ok)
+
+
+def surely_below(pairs: PairedCounts, margin: float, alpha: float) -> bool:
+    """Whether the upper bound of candidate minus champion is below ``margin``: more pairs will not save it."""
+    return pairs.n > 0 and -lower_bound(pairs.n, pairs.champion_only, pairs.candidate_only, alpha) < margin
 
 
 def _behaviour(mix: Behaviour | None, config: GateConfig) -> tuple[Check, Check, Check]:

@@ -1,12 +1,13 @@
 """Hashed n-grams of a text: words and word pairs, and short character runs inside words.
 
 Hashes are CRC-32 of the UTF-8 gram, so that they are the same in every process, release and machine (Python's own
-``hash`` is salted per process). Folding them into buckets is the hashing trick of Weinberger et al. 2009.
+``hash`` is salted per process). Folding them into buckets is the hashing trick of Weinberger et al., ICML 2009.
 """
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import pairwise
 from zlib import crc32
 
@@ -16,7 +17,9 @@ MAX_WORDS = 256
 MAX_WORD = 40
 """Characters of a word that are looked at."""
 _CHARS = (3, 4)
-_BOUNDARY = "\x02"
+_EDGE = "\x02"
+_CACHED_WORDS = 1 << 14
+"""Words whose hashes are kept: traffic repeats its words, and hashing is most of the cost of an event."""
 
 
 def words(text: str) -> list[str]:
@@ -31,19 +34,21 @@ def words(text: str) -> list[str]:
 
 
 def word_grams(tokens: list[str]) -> list[str]:
-    """The words and the neighbouring pairs, boundaries included ("^ my" is a pair)."""
-    padded = [_BOUNDARY, *tokens, _BOUNDARY]
-    return [*tokens, *(f"{a} {b}" for a, b in pairwise(padded))]
+    """The words and the neighbouring pairs, the edges of the text included."""
+    return [*tokens, *(f"{a} {b}" for a, b in pairwise([_EDGE, *tokens, _EDGE]))]
 
 
-def char_grams(tokens: list[str]) -> list[str]:
-    """Runs of 3 and 4 characters of each word with its boundaries: they survive typos and unseen inflections."""
-    found: list[str] = []
-    for token in dict.fromkeys(tokens):
-        padded = f"<{token}>"
-        for width in _CHARS:
-            found.extend("#" + padded[i : i + width] for i in range(len(padded) - width + 1))
-    return found
+@lru_cache(maxsize=_CACHED_WORDS)
+def _word_hashes(word: str) -> tuple[int, ...]:
+    """Hash of the word and of its runs of 3 and 4 characters, edges included: those survive typos and inflections."""
+    padded = f"<{word}>"
+    runs = ["#" + padded[i : i + width] for width in _CHARS for i in range(len(padded) - width + 1)]
+    return tuple(crc32(gram.encode()) for gram in (word, *runs))
+
+
+@lru_cache(maxsize=_CACHED_WORDS)
+def _pair_hash(left: str, right: str) -> int:
+    return crc32(f"{left} {right}".encode())
 
 
 def bucket(gram: str, buckets: int) -> int:
@@ -53,5 +58,13 @@ def bucket(gram: str, buckets: int) -> int:
 
 def hashed(text: str, buckets: int) -> list[int]:
     """Distinct buckets of all grams of a text, ascending; presence and not counts, since prompts are short."""
-    tokens = words(text)
-    return sorted({bucket(gram, buckets) for gram in (*word_grams(tokens), *char_grams(tokens))})
+    return hashed_words(words(text), buckets)
+
+
+def hashed_words(tokens: list[str], buckets: int) -> list[int]:
+    """The same from the words of a text."""
+    if not tokens:
+        return []
+    found = {h % buckets for token in tokens for h in _word_hashes(token)}
+    found.update(_pair_hash(a, b) % buckets for a, b in pairwise([_EDGE, *tokens, _EDGE]))
+    return sorted(found)

@@ -1,0 +1,78 @@
+"""e-SR: a scalar in [0, 1] that falls below, or rises above, its level.
+
+Shiryaev-Roberts sums of betting e-values (Shin, Ramdas and Rinaldo, "E-detectors", 2022), for a fall
+M_{j,t} = (M_{j,t-1} + 1) (1 + l_j (p0 - y_t) / (1 - p0)), mean over l_j; the mean time to a false alarm is at least the
+threshold when the mean of y is at least p0. p0 is estimated, so it is lowered by a multiple of its standard error.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+Side = Literal["fall", "rise"]
+
+STAKES = (0.05, 0.1, 0.2, 0.35, 0.5)
+_LARGEST = 1e280
+"""Sums stop growing here: an alarm long past must not become infinite."""
+
+
+class Esr:
+    """One side of one scalar."""
+
+    def __init__(self, side: Side, level: float, threshold: float) -> None:
+        """``level``: p0, in the scale of the values; ``threshold``: mean events between false alarms."""
+        self.side: Side = side
+        self.level = min(max(level, 0.02), 0.98)
+        self.threshold = threshold
+        self.name = f"esr_{side}"
+        self._sums = [0.0] * len(STAKES)
+        self.events = 0
+
+    @property
+    def statistic(self) -> float:
+        """Mean of the sums."""
+        return math.fsum(self._sums) / len(STAKES)
+
+    def update(self, value: float) -> bool:
+        """One value; outside [0, 1] or NaN it is ignored."""
+        if not 0.0 <= value <= 1.0:
+            return False
+        y, p0 = (value, self.level) if self.side == "fall" else (1.0 - value, 1.0 - self.level)
+        gain = (p0 - y) / (1.0 - p0)
+        self._sums = [
+            min((m + 1.0) * (1.0 + stake * gain), _LARGEST) for m, stake in zip(self._sums, STAKES, strict=True)
+        ]
+        self.events += 1
+        return self.statistic >= self.threshold
+
+    def reset(self) -> None:
+        """Forget the values, keep the level."""
+        self._sums, self.events = [0.0] * len(STAKES), 0
+
+    def dump(self) -> dict[str, Any]:
+        """JSON-able state."""
+        return {
+            "side": self.side,
+            "level": self.level,
+            "threshold": self.threshold,
+            "sums": list(self._sums),
+            "events": self.events,
+        }
+
+    @classmethod
+    def load(cls, stored: dict[str, Any]) -> Esr:
+        """Inverse of ``dump``."""
+        detector = cls(stored["side"], float(stored["level"]), float(stored["threshold"]))
+        detector._sums = [float(m) for m in stored["sums"]]
+        detector.events = int(stored["events"])
+        return detector
+
+
+def cautious_level(mean: float, variance: float, events: int, side: Side, errors: float, clumping: float) -> float:
+    """p0 from a reference period: the mean, moved away from the alarm by ``errors`` standard errors.
+
+    ``clumping`` is the design effect: rewards of one session or person are alike.
+    """
+    shift = errors * math.sqrt(max(variance, 0.0) * clumping / max(events, 1))
+    return mean - shift if side == "fall" else mean + shift

@@ -1,0 +1,363 @@
+"""The watch of one deployment: exchanges and rewards in, alarms out. No I/O, no clock.
+
+    warming ──reference full──> watching ──a primary detector──> suspected ──fresh events, confirm()──> alarmed
+       ^                            ^                                │ dismissed                           │
+       └── rebase (too few) ────────┴────────────────────────────────┘ <─────── rebase / realarm_events ───┘
+
+Input detectors look at each prompt; a suspicion is tried on fresh traffic, and only a confirmed alarm may act. Rewards
+are watched beside it by e-SR. Informers (ADWIN, PageHinkley) tell and never act. Events are those that the identity cap
+lets through. State is two kinds of blob: ``fitted`` changes at a re-reference only, the others as events come.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import deque
+from typing import Any, Literal
+
+from monitors.alarms import Alarm, AlarmKind, Evidence, SliceModel, alarm_id
+from monitors.confirm import Confirmation, Seen, confirm
+from monitors.detectors.classifier_bet import KEPT, ClassifierBet
+from monitors.detectors.informers import Informer
+from monitors.detectors.mewma import Mewma, calibrate
+from monitors.features import Features
+from monitors.grams import words
+from monitors.recent import Recent
+from monitors.rewards_watch import RewardWatch
+from monitors.slices import build_slice
+from monitors.watch_config import WatchConfig
+from streams.events import Exchange
+
+__all__ = ["Watch", "WatchConfig"]
+
+Phase = Literal["warming", "watching", "suspected", "alarmed"]
+_INPUT_DETECTORS = 2
+_INFORMERS = {"latency": AlarmKind.LATENCY, "reply_length": AlarmKind.BEHAVIOUR}
+
+
+class Watch:
+    """Detectors of one deployment and their state.
+
+    Invariant: at most ``recent_size`` prompts, ``reference_size`` reference prompts and ``identity_window`` identities
+    are held.
+    """
+
+    def __init__(self, config: WatchConfig, seed: int = 0) -> None:
+        self._config, self._seed = config, seed
+        self._phase: Phase = "warming"
+        self._index = 0
+        self._counted = 0
+        self._capped = 0
+        self._identities: deque[tuple[int, str]] = deque()
+        self._reference: list[Seen] = []
+        self._features: Features | None = None
+        self._mewma: Mewma | None = None
+        self._bet: ClassifierBet | None = None
+        self._recent = Recent(config.recent_size)
+        self._suspicion: dict[str, Any] | None = None
+        self._onset = 0
+        """Counted events before the alarm's window began; prompts from there on are what the alarm is about."""
+        self._since_reset = 0
+        self._rebased: dict[str, Any] | None = None
+        self._fitted_blob: bytes | None = None
+        self._rewards = RewardWatch(config)
+        self._informers = {name: Informer(name) for name in _INFORMERS}
+
+    @property
+    def phase(self) -> Phase:
+        """Where the input detectors are."""
+        return self._phase
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Exchanges seen, counted by the detectors, and left out by the identity cap."""
+        return {"seen": self._index, "counted": self._counted, "capped": self._capped}
+
+    # ------------------------------------------------------------------------------------------------------ events
+
+    def observe_exchange(self, exchange: Exchange) -> list[Alarm]:
+        """One exchange in arrival order; the alarms that it completes."""
+        self._index += 1
+        if self._over_cap(exchange.identity):
+            self._capped += 1
+            return []
+        alarms = self._inform(exchange)
+        text = exchange.prompt
+        if not words(text):
+            return alarms
+        self._counted += 1
+        seen = Seen(text, exchange.session, _finite(exchange.surprisal))
+        self._recent.append(seen)
+        match self._phase:
+            case "warming":
+                self._reference.append(seen)
+                if len(self._reference) >= self._config.reference_size:
+                    self._fit()
+            case "watching":
+                self._look(seen)
+            case "suspected":
+                alarms += self._second_look(exchange)
+            case "alarmed":
+                if self._counted - self._onset >= self._config.realarm_events:
+                    self._rearm()
+        return alarms
+
+    def observe_reward(self, exchange: Exchange, reward: float) -> list[Alarm]:
+        """One counted reward in arrival order. Those of a canary are the rollout's to judge and are left out."""
+        if exchange.arm == "canary":
+            return []
+        found = self._rewards.observe(exchange.identity, reward, self._index)
+        return [
+            self._alarm(exchange, AlarmKind.REWARD, name, primary, True, evidence, None, name)
+            for name, primary, evidence in found
+        ]
+
+    def rebase(self, now: float, reason: str) -> None:
+        """Make the traffic since the alarm (else the newest) the reference: what serves now is fitted to it.
+
+        With fewer than ``reference_size`` prompts the watch warms up until there are enough. ``now`` and ``reason``
+        are kept as the record of the newest re-reference.
+        """
+        since = self._counted - self._onset if self._phase == "alarmed" else self._config.reference_size
+        self._reference = self._recent.newest(min(since, self._config.reference_size))
+        self._rebased = {"at": now, "reason": reason}
+        self._suspicion = None
+        self._rewards.rebase()
+        if len(self._reference) >= self._config.reference_size:
+            self._fit()
+        else:
+            self._phase = "warming"
+
+    def slice_now(self) -> SliceModel | None:
+        """The alarm's slice learned anew from all prompts since its onset; None when no alarm stands or too few came.
+
+        Call it when the buffer is built, and freeze the answer before the rollout's first assignment.
+        """
+        if self._phase != "alarmed":
+            return None
+        window = self._recent.newest(min(self._counted - self._onset, self._config.recent_size))
+        built = build_slice(
+            [s.text for s in self._reference],
+            [s.text for s in window],
+            self._seed,
+            sessions=([f"r{s.session}" for s in self._reference], [s.session for s in window]),
+        )
+        return built.model if built else None
+
+    # ------------------------------------------------------------------------------------------------------ inside
+
+    def _over_cap(self, identity: str) -> bool:
+        while self._identities and self._identities[0][0] <= self._index - self._config.identity_window:
+            self._identities.popleft()
+        if sum(1 for _, held in self._identities if held == identity) >= self._config.identity_cap:
+            return True
+        self._identities.append((self._index, identity))
+        return False
+
+    def _inform(self, exchange: Exchange) -> list[Alarm]:
+        values = {
+            "latency": math.log(max(exchange.latency_s, 1e-3)) if math.isfinite(exchange.latency_s) else math.nan,
+            "reply_length": math.log1p(len(exchange.completion)),
+        }
+        alarms: list[Alarm] = []
+        for name, informer in self._informers.items():
+            for detector in informer.update(values[name]):
+                evidence: Evidence = {"signal": name, "level": informer.level, "value": values[name]}
+                kind = _INFORMERS[name]
+                alarms.append(self._alarm(exchange, kind, detector, False, False, evidence, None, name))
+        return alarms
+
+    def _fit(self) -> None:
+        """The reference is full: fit the features, set the thresholds, begin to watch."""
+        config = self._config
+        texts = [s.text for s in self._reference]
+        self._features, vectors = Features.fit(texts, [s.surprisal for s in self._reference])
+        each = config.events_between_suspicions * _INPUT_DETECTORS
+        sessions = [s.session for s in self._reference]
+        self._mewma = Mewma(self._features.size, calibrate(vectors, sessions, each, self._seed))
+        self._bet = ClassifierBet(texts, math.log(each))
+        self._fitted_blob = None
+        self._since_reset = 0
+        self._phase = "watching"
+
+    def _look(self, seen: Seen) -> None:
+        assert self._features is not None and self._mewma is not None and self._bet is not None
+        self._since_reset += 1
+        shifted = self._mewma.update(self._features.transform(seen.text, seen.surprisal))
+        told = self._bet.update(seen.text)
+        if shifted or told:
+            self._phase = "suspected"
+            self._suspicion = {
+                "detector": self._bet.name if told else self._mewma.name,
+                "at_event": self._index,
+                "look": 0,
+                "counted": self._counted,
+                "t2": self._mewma.statistic,
+                "t2_threshold": self._mewma.threshold,
+                "log_e": self._bet.statistic,
+                "log_e_threshold": self._bet.threshold,
+            }
+
+    def _second_look(self, exchange: Exchange) -> list[Alarm]:
+        """Collect fresh events; with enough of them confirm or dismiss."""
+        assert self._suspicion is not None and self._bet is not None
+        config = self._config
+        fresh = self._recent.newest(self._counted - int(self._suspicion["counted"]))
+        before = self._recent.newest(len(fresh) + config.confirm_before)[: -len(fresh)]
+        look = int(self._suspicion["look"])
+        known = {s.session for s in before}
+        unknown = sum(1 for s in fresh if s.session not in known)
+        waited = len(fresh) >= config.confirm_wait
+        if unknown < config.confirm_sizes[look] and not waited:
+            return []
+        # The looks share the level (Bonferroni): a strong drift is confirmed at the first one.
+        alpha = config.confirm_alpha / len(config.confirm_sizes)
+        result = confirm(self._reference, before, fresh, self._seed + self._index, alpha)
+        confirmed = result.p_value <= alpha
+        if not confirmed and not waited and look + 1 < len(config.confirm_sizes):
+            self._suspicion = {**self._suspicion, "look": look + 1}
+            return []
+        evidence = _evidence(self._suspicion, result, alpha)
+        detector = str(self._suspicion["detector"])
+        state = "confirmed" if confirmed else "dismissed"
+        alarm = self._alarm(exchange, AlarmKind.INPUT, detector, True, confirmed, evidence, result.slice, state)
+        if confirmed:
+            self._phase = "alarmed"
+            self._onset = self._counted - len(fresh) - len(before)
+        else:
+            self._rearm()
+        return [alarm]
+
+    def _rearm(self) -> None:
+        """Back to watching with the same reference and empty detectors."""
+        assert self._mewma is not None and self._bet is not None
+        self._mewma.reset()
+        self._bet.reset()
+        self._since_reset = 0
+        self._suspicion = None
+        self._phase = "watching"
+
+    def _alarm(
+        self,
+        exchange: Exchange,
+        kind: AlarmKind,
+        detector: str,
+        primary: bool,
+        confirmed: bool,
+        evidence: Evidence,
+        found: SliceModel | None,
+        state: str,
+    ) -> Alarm:
+        return Alarm(
+            alarm_id=alarm_id(exchange.deployment, kind, detector, self._index, state),
+            deployment=exchange.deployment,
+            kind=kind,
+            detector=detector,
+            primary=primary,
+            confirmed=confirmed,
+            at=exchange.completed_at,
+            event_index=self._index,
+            evidence=evidence,
+            slice=found,
+        )
+
+    # ------------------------------------------------------------------------------------------------------- state
+
+    def dump_parts(self) -> dict[str, bytes]:
+        """State as named blobs. Write those that differ from what was last written: few do in a batch.
+
+        ``fitted`` (about a megabyte or two) is the same object until the next re-reference; closed ``recent-*`` chunks
+        never change.
+        """
+        if self._fitted_blob is None and self._features is not None:
+            assert self._mewma is not None
+            reference = [[s.text, s.session, s.surprisal] for s in self._reference]
+            self._fitted_blob = _json({"features": self._features.to_dict(), "reference": reference})
+        parts = {"moving": _json(self._moving()), **self._recent.dump_parts()}
+        if self._fitted_blob is not None:
+            parts["fitted"] = self._fitted_blob
+        return parts
+
+    def _moving(self) -> dict[str, Any]:
+        warming = self._reference if self._phase == "warming" else []
+        return {
+            "seed": self._seed,
+            "phase": self._phase,
+            "index": self._index,
+            "counted": self._counted,
+            "capped": self._capped,
+            "onset": self._onset,
+            "since_reset": self._since_reset,
+            "identities": [[i, identity] for i, identity in self._identities],
+            "warming": [[s.text, s.session, s.surprisal] for s in warming],
+            "suspicion": self._suspicion,
+            "rebased": self._rebased,
+            "mewma": self._mewma.dump() if self._mewma else None,
+            "bet": self._bet.dump() if self._bet else None,
+            "rewards": self._rewards.dump(),
+            "informers": {name: informer.dump() for name, informer in self._informers.items()},
+        }
+
+    @classmethod
+    def load_parts(cls, config: WatchConfig, parts: dict[str, bytes]) -> Watch:
+        """Inverse of ``dump_parts``; goes on bit for bit as the dumped watch would have."""
+        moving = json.loads(parts["moving"])
+        watch = cls(config, int(moving["seed"]))
+        watch._phase = moving["phase"]
+        watch._index, watch._counted, watch._capped = moving["index"], moving["counted"], moving["capped"]
+        watch._onset, watch._since_reset = moving["onset"], moving["since_reset"]
+        watch._identities = deque((int(i), str(identity)) for i, identity in moving["identities"])
+        watch._suspicion, watch._rebased = moving["suspicion"], moving["rebased"]
+        watch._rewards = RewardWatch.load(config, moving["rewards"])
+        watch._informers = {name: Informer.load(stored) for name, stored in moving["informers"].items()}
+        watch._recent = Recent.load_parts(config.recent_size, parts)
+        if "fitted" in parts:
+            watch._load_fitted(parts["fitted"], moving)
+        if watch._phase == "warming":
+            watch._reference = [Seen(*row) for row in moving["warming"]]
+        return watch
+
+    def _load_fitted(self, blob: bytes, moving: dict[str, Any]) -> None:
+        fitted = json.loads(blob)
+        self._features = Features.from_dict(fitted["features"])
+        self._reference = [Seen(*row) for row in fitted["reference"]]
+        self._mewma = Mewma.load(moving["mewma"])
+        # Prompts since the suspicion were not given to the detector.
+        after = self._counted - int(self._suspicion["counted"]) if self._suspicion else 0
+        fed = min(self._since_reset, KEPT)
+        recent = [s.text for s in self._recent.newest(after + fed)][:fed] if self._phase != "alarmed" else []
+        if self._phase in ("warming", "alarmed"):
+            moving["bet"] = {**moving["bet"], "events": 0}
+        self._bet = ClassifierBet.load(moving["bet"], [s.text for s in self._reference], recent)
+        self._fitted_blob = blob
+
+    def dump(self) -> bytes:
+        """The whole state in one blob."""
+        return _json({name: blob.decode() for name, blob in self.dump_parts().items()})
+
+    @classmethod
+    def load(cls, config: WatchConfig, blob: bytes) -> Watch:
+        """Inverse of ``dump``."""
+        return cls.load_parts(config, {name: part.encode() for name, part in json.loads(blob).items()})
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode()
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _evidence(suspicion: dict[str, Any], result: Confirmation, alpha: float) -> Evidence:
+    numbers: Evidence = {key: value for key, value in suspicion.items() if key != "detector"}
+    return {
+        **numbers,
+        "auc": result.auc,
+        "p_value": result.p_value,
+        "alpha": alpha,
+        "share": result.share,
+        "fresh": result.fresh,
+        "terms": list(result.top_terms),
+    }

@@ -1,0 +1,55 @@
+"""Settings of the watch."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class WatchConfig(BaseModel):
+    """When the monitors speak. Counts are events (exchanges that the identity cap let through)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reference_size: Annotated[int, Field(ge=100, le=20_000)] = 1500
+    """Prompts of quiet traffic that everything is compared with: fewer make the detectors blind, more delay the start."""
+    events_between_false_alarms: Annotated[float, Field(ge=1_000)] = 50_000
+    """The deployment's one budget: mean events between confirmed alarms without drift, over all primary detectors."""
+    events_between_suspicions: Annotated[float, Field(ge=500)] = 1_500
+    """Mean events between unconfirmed suspicions, both input detectors together: a suspicion costs about 0.2 s."""
+    confirm_level: Annotated[float, Field(gt=0.0, le=0.05)] = 0.01
+    """Largest p-value that confirms; made smaller where the budget needs it."""
+    confirm_before: Annotated[int, Field(ge=40)] = 120
+    """Events before the suspicion that the confirming classifier learns from."""
+    confirm_sizes: tuple[int, ...] = (20, 40, 80)
+    """Fresh events, of sessions that began after the suspicion, at which the confirmation is tried: the looks share the
+    level, a strong drift is confirmed at the first and a weak one still at the last."""
+    confirm_wait: Annotated[int, Field(ge=40)] = 150
+    """Events after a suspicion at which the confirmation is tried with what there is, for the last time."""
+    recent_size: Annotated[int, Field(ge=500, le=20_000)] = 2000
+    """Newest prompts that are kept, for slices and for the next reference."""
+    identity_cap: Annotated[int, Field(ge=1)] = 3
+    """Events of one identity that count within ``identity_window``."""
+    identity_window: Annotated[int, Field(ge=10)] = 300
+    """Exchanges over which the identity cap counts."""
+    realarm_events: Annotated[int, Field(ge=1000)] = 10_000
+    """Events after a confirmed input alarm at which the watch begins to look again, if nothing has re-referenced it."""
+    reward_reference: Annotated[int, Field(ge=50)] = 300
+    """Rewards that the usual level is estimated from."""
+    reward_errors: Annotated[float, Field(ge=0.0)] = 2.0
+    """Standard errors by which that level is moved away from an alarm, since it is an estimate."""
+    reward_clumping: Annotated[float, Field(ge=1.0)] = 1.5
+    """Design effect of rewards: those of one session are alike."""
+
+    @field_validator("confirm_sizes")
+    @classmethod
+    def _rising(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        if not sizes or sizes[0] < 20 or list(sizes) != sorted(set(sizes)) or len(sizes) > 5:
+            raise ValueError(f"expected 1 to 5 rising sizes from 20 on, got {sizes}: as in [20, 40, 80]")
+        return sizes
+
+    @property
+    def confirm_alpha(self) -> float:
+        """p-value that keeps the input detectors within half of the budget; the rewards have the other half."""
+        return min(self.confirm_level, self.events_between_suspicions / (2.0 * self.events_between_false_alarms))
