@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -20,8 +20,7 @@ TargetKind = Literal["correction", "confirmed"]
 MAX_ANCHORS = 500
 """An anchor file is a reminder, not a training set: more than this and its owner is asked to choose."""
 
-DEFAULT_TRUST_WEIGHTS: Mapping[Trust, float] = {Trust.TOKEN: 1.0, Trust.PRODUCER: 1.0, Trust.BARE: 0.0}
-"""Training weight of a claim by how its feedback proved itself; 0 keeps it out of every buffer."""
+_STRONGEST_FIRST = (Trust.TOKEN, Trust.PRODUCER, Trust.BARE)
 
 CONFIRMED_AT = 0.75
 """Reward in [0, 1] from which a reply counts as confirmed: an up-vote is 1, four of five stars are 0.75."""
@@ -58,9 +57,14 @@ class Example:
     trust: Trust | None = None
     """Trust class of the feedback that made the claim; None without feedback."""
     weight: float = 1.0
-    """Training weight, in [0, 1]."""
+    """Training weight, in [0, 1]; the token check sets it by the trust class."""
     identity_exchanges: int = 0
     """Exchanges of this identity that the store knew before this one; those given to selection count too."""
+
+    @property
+    def confirmed(self) -> bool:
+        """Someone said that this reply was right."""
+        return self.target_kind == "confirmed"
 
     @property
     def contradicted(self) -> bool:
@@ -81,6 +85,11 @@ class Anchor:
         return "anchor-" + hashlib.sha256(f"{self.prompt}\0{self.reply}".encode()).hexdigest()[:16]
 
 
+def unjudged(example: Example) -> Example:
+    """The exchange as if nobody had said anything about it: only the champion's own reply counts."""
+    return replace(example, target=None, target_kind=None, reward=None)
+
+
 def normalise(text: str) -> str:
     """What two texts must share to be the same claim: words in order, without case, outer punctuation or spacing."""
     return " ".join(word.strip(".,;:!?\"'()[]") for word in text.casefold().split()).strip()
@@ -93,13 +102,12 @@ def example_of(
     reward_version: str,
     *,
     in_slice: bool,
-    trust_weights: Mapping[Trust, float] = DEFAULT_TRUST_WEIGHTS,
     identity_exchanges: int = 0,
 ) -> Example:
     """The example that an exchange and its counted feedback make.
 
     A correction that says the same as the reply confirms it. A reward of at least `CONFIRMED_AT` without a correction
-    makes the reply itself the target. The newest correction wins; its trust class sets the weight.
+    makes the reply itself the target. The newest correction wins.
     """
     corrections = [f for f in feedbacks if f.kind is FeedbackKind.CORRECTION and f.correction and f.correction.strip()]
     newest = max(corrections, key=lambda f: (f.sent_at, f.feedback_id), default=None)
@@ -110,7 +118,7 @@ def example_of(
         same = normalise(newest.correction) == normalise(exchange.completion)
         target, kind = (exchange.completion, "confirmed") if same else (newest.correction.strip(), "correction")
     elif reward is not None:
-        source = max(feedbacks, key=lambda f: trust_weights.get(f.trust, 0.0), default=None)
+        source = min(feedbacks, key=lambda f: _STRONGEST_FIRST.index(f.trust), default=None)
         if reward >= CONFIRMED_AT and exchange.completion.strip():
             target, kind = exchange.completion, "confirmed"
     return Example(
@@ -129,7 +137,6 @@ def example_of(
         at=exchange.received_at,
         in_slice=in_slice,
         trust=source.trust if source is not None else None,
-        weight=trust_weights.get(source.trust, 0.0) if source is not None else 1.0,
         identity_exchanges=identity_exchanges,
     )
 

@@ -1,0 +1,27 @@
+"""Class balance: no answer may drown the others."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from statistics import median
+
+from adapters.examples import Example, normalise
+from adapters.stages.stage import Context, Outcome, Reason, keep_first, lot
+
+
+class ClassBalance:
+    """Keeps of each target text at most a multiple of the median number of examples, drawn by lot."""
+
+    name = "class_balance"
+
+    def apply(self, claims: Sequence[Example], context: Context) -> list[Outcome]:
+        """See Stage."""
+        if not claims:
+            return []
+        policy = context.policy
+        targets = [normalise(c.target or "") for c in claims]
+        cap = max(policy.class_floor, math.ceil(policy.class_ratio * median(Counter(targets).values())))
+        order = sorted(range(len(claims)), key=lambda i: lot(context.seed, self.name, claims[i].exchange_id))
+        return keep_first(claims, order, targets, cap, Reason.CLASS_CAP)
