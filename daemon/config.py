@@ -9,6 +9,7 @@ from typing import Any, cast
 import yaml
 from pydantic import BaseModel, ValidationError, model_validator
 
+from adapters.policy import SelectionPolicy
 from adapters.training_config import TrainingConfig
 from daemon.config_errors import explain
 from daemon.cycle import CycleConfig
@@ -26,6 +27,7 @@ from daemon.sections import (
 )
 from deploy.rollout import RolloutConfig
 from monitors.gate import GateConfig
+from monitors.watch_config import WatchConfig
 from streams.config import DecodeLimits, JoinConfig, LogConfig
 
 FILE_NAME = "homeostat.yaml"
@@ -47,6 +49,8 @@ class Config(Section):
     agent: AgentSection = AgentSection()
     api: ApiConfig = ApiConfig()
     trainer: TrainerConfig = TrainerConfig()
+    monitors: WatchConfig = WatchConfig()
+    selection: SelectionPolicy = SelectionPolicy()
     training: TrainingConfig = TrainingConfig()
     learning: LearningConfig = LearningConfig()
     gate: GateConfig = GateConfig()

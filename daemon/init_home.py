@@ -1,6 +1,6 @@
 """What ``homeostat init`` finds out and writes: a config that works in observe beside what runs already.
 
-It only asks: one GET of the server's model list, one look for the brokers. It writes into the home folder and nowhere else.
+It only asks: one GET of the server's model list, one look for the brokers. It writes into the home folder alone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from daemon import secrets
 from daemon.config import FILE_NAME, Config, parse_config
@@ -103,7 +103,7 @@ def reachable(broker: str) -> bool:
 
 
 def init_home(wish: Wish) -> Written:
-    """Write homeostat.yaml, gateway.json and the secrets. Raises Refused (a config is there), Unreachable, ConfigError."""
+    """Write homeostat.yaml, gateway.json and the keys. Raises Refused (a config is there), Unreachable, ConfigError."""
     path = wish.home / FILE_NAME
     if path.exists() and not wish.force:
         raise Refused("config_exists", f"{path} is there already: give another --home, or --force to write it anew")
@@ -154,7 +154,7 @@ def gateway_options(config: Config) -> dict[str, Any]:
         "deployments": [names | {"base_name": deployment.base_name}],
         "route_file": str(config.route_file),
         "off_file": str(config.home / "gateway.off"),
-        "log": cast("dict[str, Any]", log.model_dump(mode="json", exclude_defaults=True)) | {"path": str(log.path)},
+        "log": log.model_dump(mode="json", exclude_defaults=True) | {"path": str(log.path)},
         "feedback_key_file": str(config.secrets / "feedback.key"),
         "salt_file": str(config.secrets / "salt"),
         "control_token_file": str(config.secrets / "control.token"),
@@ -172,8 +172,8 @@ def _notes(found: Found | None, config: Config, gateway: Path) -> list[str]:
         notes.append("no --base-url was given: no server was looked at and none is in the config")
     elif found.second_name_missing:
         notes.append(
-            f"the server knows the base as {found.alias} only; in observe that is enough, every other mode asks the base "
-            f"as {found.base_name}"
+            f"the server knows the base as {found.alias} only; in observe that is enough, every other mode asks the "
+            f"base as {found.base_name}"
         )
     if config.log.kind == "sqlite":
         notes.append(f"events go through {config.log.path}: give --kafka host:port to use Kafka")

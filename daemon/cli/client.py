@@ -7,7 +7,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import urlencode, urlsplit
 
 import yaml
@@ -37,7 +37,7 @@ def target(config_file: Path) -> Target:
         return Target(url, token)
     try:
         loaded: Any = yaml.safe_load(config_file.read_text(encoding="utf-8")) or {}
-        api = loaded.get("api") or {}
+        api: dict[str, Any] = loaded.get("api") or {}
         home = config_file.resolve().parent / Path(loaded.get("home") or ".").expanduser()
     except FileNotFoundError:
         raise ConfigError(
@@ -90,8 +90,8 @@ class Client:
             raise Unreachable(f"the daemon at {self._where.url} did not answer within {TIMEOUT_S:.0f} s") from error
         except (OSError, http.client.HTTPException) as error:
             raise Unreachable(
-                f"no daemon answers at {self._where.url} ({error}): start it with `homeostat run`, or check api.host and "
-                "api.port"
+                f"no daemon answers at {self._where.url} ({error}): start it with `homeostat run`, or check api.host "
+                "and api.port"
             ) from error
         finally:
             connection.close()
@@ -105,7 +105,7 @@ def _answer(status: int, raw: bytes, url: str) -> Any:
         document = None
     if status < 400:
         return document
-    body: dict[str, Any] = document if isinstance(document, dict) else {}
+    body = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
     message = str(body.get("message") or f"{url} answered {status}: is that a homeostat?")
     if status in (401, 403, 409):
         raise Refused(str(body.get("reason", "refused")), message)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -13,7 +13,7 @@ from daemon.cli.options import ConfigOption, HomeOption, JsonOption, ReasonOptio
 
 
 def _plain(verb: str, document: Any) -> str:
-    pairs = "  ".join(f"{key} {output.cell(value, key)}" for key, value in (document or {}).items())
+    pairs = "  ".join(f"{key} {output.cell(value, key)}" for key, value in cast("output.Json", document or {}).items())
     return f"{verb}: {pairs or 'done'}"
 
 
@@ -30,10 +30,11 @@ def rollback(
     """Go back at once. Works during every phase; the version that is left is denied for good."""
     body = {"to": to, "reason": reason, "suspend_data": suspend_data}
     found = client(config, home).post("/api/v1/rollback", body)
-    acknowledged = sum(bool(ok) for ok in (found.get("gateways") or {}).values())
+    gateways = output.part(found, "gateways")
+    acknowledged = sum(bool(ok) for ok in gateways.values())
     human = (
         f"rolled back from {found.get('from')} to {found.get('to')} in {output.cell(found.get('ms'))} ms "
-        f"(epoch {found.get('epoch')}, {acknowledged} of {len(found.get('gateways') or {})} gateways)"
+        f"(epoch {found.get('epoch')}, {acknowledged} of {len(gateways)} gateways)"
     )
     output.show(found, as_json, human)
 

@@ -36,7 +36,7 @@ def status(
     while True:
         found = api.get("/api/v1/status")
         if watch and not as_json and sys.stdout.isatty():
-            typer.clear()
+            typer.echo("\x1b[2J\x1b[H", nl=False)
         output.show(found, as_json, output.status(found))
         if not watch:
             return
@@ -50,7 +50,7 @@ def versions(
     del reason
     found = client(config, home).get("/api/v1/versions")
     rows = [
-        row | {"gate": (row.get("gate") or {}).get("verdict"), "denied": (row.get("denied") or {}).get("reason")}
+        row | {"gate": output.part(row, "gate").get("verdict"), "denied": output.part(row, "denied").get("reason")}
         for row in found
     ]
     columns = ("version", "kind", "status", "gate", "denied", "buffer", "parent", "created_at", "promoted_at")

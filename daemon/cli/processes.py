@@ -21,7 +21,7 @@ def run(
     """The daemon: reads the log, watches, learns, rolls out; serves the API. Ends on SIGTERM."""
     from daemon import logging
     from daemon.app import Daemon, Options
-    from daemon.assembly import assemble
+    from daemon.assemble import assemble
     from daemon.config import load_config
 
     del reason
