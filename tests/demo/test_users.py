@@ -117,7 +117,7 @@ def test_sessions_have_one_to_four_turns_and_one_user_each() -> None:
 def test_a_mix_changed_under_way_moves_the_traffic() -> None:
     gateway = FakeGateway()
 
-    async def main() -> tuple[set[str], set[str]]:
+    async def main() -> tuple[set[str], list[str]]:
         async with TestServer(gateway.app()) as server, GatewayClient(str(server.make_url("/"))) as client:
             journal, mix = Journal(), Mix({"cards": 1.0})
             config = FAST.model_copy(update={"turns_max": 1, "concurrency": 4})
@@ -130,11 +130,12 @@ def test_a_mix_changed_under_way_moves_the_traffic() -> None:
             start = journal.requests
             await wait_until_async(_at_least(journal, start + 50), 10.0, "traffic after")
             await users.stop()
-            # sessions that had begun when the mix changed keep their desk: at most one a worker
-            late = [r.desk for r in journal.served][start + config.concurrency :]
-            return before, set(late)
+            return before, [r.desk for r in journal.served][start:]
 
-    assert asyncio.run(main()) == ({"cards"}, {"loans"})
+    before, after = asyncio.run(main())
+    assert before == {"cards"} and set(after) <= {"cards", "loans"}
+    # sessions that had begun when the mix changed keep their desk: at most one a worker
+    assert after.count("cards") <= 4 < after.count("loans")
 
 
 def _at_least(journal: Journal, count: int) -> Callable[[], Awaitable[bool]]:
