@@ -118,8 +118,10 @@ test: ## everything that CI runs: the tools, the environments, check, and the fo
 	$(MAKE) --no-print-directory test-kafka
 	$(MAKE) --no-print-directory test-e2e
 
-bench: env-daemon env-trainer ## measure the bars of the README (files named bench_*.py)
-	$(RUN) $(TRAINER)/bin/python -m pytest -o python_files="bench_*.py" -s tests $(ARGS)
+# Programs, not tests: each prints its figures. BENCH="gateway streams" picks some.
+BENCH ?= $(sort $(filter-out __init__,$(patsubst tests/bench/%.py,%,$(wildcard tests/bench/*.py))))
+bench: env-daemon env-trainer ## measure what the README states (the programs of tests/bench)
+	@for name in $(BENCH); do echo "== $$name"; $(RUN) $(TRAINER)/bin/python -m tests.bench.$$name $(ARGS); done
 
 soak: services env-daemon env-trainer ## the fault harnesses with long counts (hours)
 	$(RUN) HOMEOSTAT_SOAK=1 $(TRAINER)/bin/python -m pytest -m soak $(ARGS)
