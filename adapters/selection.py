@@ -85,9 +85,10 @@ def select(
     held = [e for e in usable if is_held(e.identity, policy.holdout_share)]
     mine = [e for e in usable if not is_held(e.identity, policy.holdout_share)]
     old, new_questions = hold_out(held, context, book)
-    asked = frozenset(normalise(q.prompt) for q in (*old, *new_questions))
+    # People ask the same in the same words. What forgetting is measured with must not have been rehearsed.
+    asked = frozenset(normalise(q.prompt) for q in old)
     if policy.enabled:
-        learnt = _learn(mine, context, book, asked)
+        learnt = _learn(mine, context, book)
         new, replay = learnt.new, _replay(mine, learnt, context, book, asked)
         kept_anchors = tuple(sorted(anchors, key=lambda a: a.anchor_id))
     else:
@@ -134,17 +135,14 @@ class _Learnt:
     """Exchange ids in whose neighbourhood an unjudged reply is in doubt."""
 
 
-def _learn(mine: Sequence[Example], context: Context, book: Book, asked: frozenset[str]) -> _Learnt:
+def _learn(mine: Sequence[Example], context: Context, book: Book) -> _Learnt:
     """Agreed corrections wherever they are; confirmed replies only in the slice, elsewhere they are replayed."""
     agreed = book.through(BELIEVED, [e for e in mine if e.target is not None], context)
     learnable = [e for e in agreed if e.in_slice or e.target_kind == "correction"]
     new: list[Example] = []
     for e in book.through(BALANCED, learnable, context):
-        if normalise(e.prompt) in asked:
-            book.put(e.exchange_id, "out", "hold_out", Reason.IN_HOLDOUT)
-        else:
-            new.append(e)
-            book.put(e.exchange_id, "new", "selected", Reason.SELECTED)
+        new.append(e)
+        book.put(e.exchange_id, "new", "selected", Reason.SELECTED)
     return _Learnt(new, frozenset(e.exchange_id for e in agreed), suspects(mine, agreed))
 
 

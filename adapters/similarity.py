@@ -12,6 +12,7 @@ import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,13 @@ def grams(text: str) -> list[str]:
     return out
 
 
+@lru_cache(maxsize=32_768)
+def _hashed(text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(Buckets, counts) of a text: several stages look at the same prompts, and this is half of their work."""
+    counts = Counter(zlib.crc32(g.encode()) % BUCKETS for g in grams(text))
+    return tuple(counts.keys()), tuple(counts.values())
+
+
 @dataclass(frozen=True, slots=True)
 class Vectors:
     """Unit-length TF-IDF rows, a sparse float32 matrix [texts, BUCKETS]."""
@@ -56,9 +64,9 @@ def vectors(texts: Sequence[str]) -> Vectors:
     values: list[float] = []
     pointers = [0]
     for text in texts:
-        counts = Counter(zlib.crc32(g.encode()) % BUCKETS for g in grams(text))
-        indices += counts.keys()
-        values += counts.values()
+        buckets, counts = _hashed(text)
+        indices += buckets
+        values += counts
         pointers.append(len(indices))
     raw = sp.csr_matrix(
         (np.asarray(values, np.float32), np.asarray(indices, np.int32), np.asarray(pointers, np.int64)),
