@@ -40,7 +40,7 @@ if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
     exit 1
 fi
 
-echo "services: installing$missing (Java and Maven are about 90 MB to fetch, prometheus about 60 MB)"
+echo "services: installing$missing (130 MB to fetch when all are missing)"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 # shellcheck disable=SC2086 # a list of words
