@@ -1,7 +1,7 @@
 """One adaptation, from its cause to its end, as a table.
 
-A cycle begins with a confirmed alarm or a person's command and ends when its rollout ends, or earlier with a named reason:
-every cycle that did nothing says why. One cycle at a time per deployment.
+A cycle begins with a confirmed alarm or a person's command and ends when its rollout ends, or earlier with a named
+reason: every cycle that did nothing says why. One cycle at a time per deployment.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class Start:
 
 
 def choose(standing: Standing, config: CycleConfig, now: float) -> Start:
-    """The policy from alarms to adaptation: input drift adapts at once, reward drift after a grace; the rest only tells."""
+    """From alarms to adaptation: input drift adapts at once, reward drift after a grace; the rest only tells."""
     if not standing.alarms:
         return Start(None, "no_open_alarm")
     for blocked, reason in (

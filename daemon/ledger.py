@@ -33,9 +33,13 @@ REFERENCES: Final = frozenset(
     }
 )
 """Keys of ``data`` whose values are ids of other things."""
+CAUSES: Final = frozenset({"cause", "alarm", "cycle", "buffer", "job"})
+"""The ones among them that a thing came from."""
+OWN: Final = frozenset({"candidate", "version"})
+"""An entry that names a version so is about that version."""
 LONGEST: Final = 200
 REASON: Final = re.compile(r"^[a-z0-9_.:-]{1,100}$")
-DEEPEST: Final = 3
+DEEPEST: Final = 5
 
 
 class LedgerTextError(ValueError):
@@ -81,30 +85,31 @@ def append(
 
 
 def why(read: Read, subject: str, limit: int = 1000) -> list[Entry]:
-    """The story of an id, oldest first: entries about it, entries that name it, and what those name, three steps far.
+    """The story of an id, oldest first: entries about it, entries that name it, and the causes of those.
 
-    A step leads from an entry to the things it names (a rollout to its candidate, a candidate to its buffer), so the
-    story of a version reaches the alarm that began it.
+    From there only causes are followed (version to buffer to cycle to alarm, and a version to its own rollouts): a
+    champion that is named in passing has a story of its own.
     """
-    found: dict[int, Entry] = {}
-    seen, frontier = set[str](), {subject}
+    first = rows.of_subject(read, subject, limit)
+    found = {entry.id: entry for entry in first}
+    seen, frontier = {subject}, {one for entry in first for one in _causes(entry, subject)}
     for _ in range(DEEPEST):
-        entries: dict[int, Entry] = {}
-        for one in sorted(frontier):
-            entries |= {entry.id: entry for entry in rows.of_subject(read, one, limit)}
-        found |= entries
-        seen |= frontier
-        # Only what the entries are about leads further: a champion named in passing has a story of its own.
-        named = rows.refs_of(read, list(entries)) | {entry.subject for entry in entries.values()}
-        frontier = {one for one in named if one not in seen and not _common(read, one, limit)}
+        frontier -= seen
         if not frontier or len(found) >= limit:
             break
+        entries = [entry for one in sorted(frontier) for entry in rows.about(read, one, limit)]
+        seen |= frontier
+        found |= {entry.id: entry for entry in entries}
+        frontier = {one for entry in entries for one in _causes(entry, subject)}
     return [found[one] for one in sorted(found)][-limit:]
 
 
-def _common(read: Read, subject: str, limit: int) -> bool:
-    """Whether an id is in so many entries (the deployment, a long-lived champion) that it would swamp a story."""
-    return len(rows.of_subject(read, subject, 51)) > 50 or limit <= 0
+def _causes(entry: Entry, subject: str) -> set[str]:
+    """Ids that an entry leads back to."""
+    causes = {str(value) for key, value in entry.data.items() if key in CAUSES and value}
+    if any(entry.data.get(key) == subject for key in OWN):
+        causes.add(entry.subject)
+    return causes
 
 
 def _refuse_text(value: Any, where: str) -> None:

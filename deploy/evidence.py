@@ -1,7 +1,8 @@
-"""Units of one rollout: who counts, in which arm, and which events their feedback becomes. Pure: no clock, no store.
+"""Units of one rollout: who counts, in which arm, and which events their feedback becomes. No I/O.
 
-A unit is a session whose first exchange came after the rollout began; its arm and propensity are those of that exchange,
-for good (intention to treat). An identity counts for at most ``identity_cap`` units; the rest is recorded as capped.
+A unit is a session whose first exchange came after the rollout began; its arm and propensity are those of that
+exchange, for good (intention to treat). An identity counts for at most ``identity_cap`` units; the rest is recorded
+as capped.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How long a verdict will take, before anyone starts a canary. Pure.
 
-A betting e-process that tests a mean shift δ of a reward with variance v under propensity π grows per unit by about
-π(1−π)δ²/(2v) nats (second-order expansion of the log-wealth at the best bet), so ln(1/α) nats take 2·v·ln(1/α)/(π(1−π)δ²)
-units; the mixture over bets costs about a sixth more.
+A betting e-process that tests a mean shift δ of a reward with variance v under propensity π grows by about
+π(1−π)δ²/(2v) nats a unit (second-order expansion of the log-wealth at the best bet), so ln(1/α) nats take
+2·v·ln(1/α)/(π(1−π)δ²) units; the mixture over bets costs about a sixth more.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The e-processes of one rollout as one value: a fold over unit events, and nothing else.
 
-Every number a verdict rests on comes from ``apply`` over the recorded ``UnitEvent`` rows in order, so a recorded verdict can
-be recomputed from the ledger's units to the same e-value (``fold``).
+Every number a verdict rests on comes from ``apply`` over the recorded ``UnitEvent`` rows in order, so a recorded
+verdict can be recomputed from the ledger's units to the same e-value (``fold``).
 """
 
 from __future__ import annotations

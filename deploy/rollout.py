@@ -1,8 +1,8 @@
 """The life of one candidate, as a table.
 
-A rollout is in exactly one phase. Each tick the shell makes the world match what the phase wants (``desired``), gathers
-facts, asks ``deploy.verdict`` for the signal they give, and moves along ``TABLE``, at most one step. A pair that is not in
-the table is an illegal move. The ledger holds every move, so replaying it (``replay``) gives the current phase.
+A rollout is in one phase. Each tick the shell makes the world match what the phase wants (``desired``),
+gathers facts, asks ``deploy.verdict`` for the signal they give, and moves along ``TABLE``, at most one step. A pair
+that is not in the table is an illegal move. The ledger holds every move, so ``replay`` of it gives the current phase.
 """
 
 from __future__ import annotations

@@ -29,7 +29,8 @@ class Split(RouteModel):
     lease_s: Annotated[float, Field(gt=0.0)]
     """Seconds the share lives on the gateway's monotonic clock after the newest renewal it saw."""
     lease_seq: int = 0
-    """Raised by one at each renewal. A gateway that has just started treats the share as expired until it sees a renewal."""
+    """Raised by one at each renewal. A gateway that has just started holds the share expired until it sees a renewal.
+    """
 
 
 class Route(RouteModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,9 +72,10 @@ def of_subject(read: Read, subject: str, limit: int = 1000) -> list[Entry]:
     return [_entry(row) for row in read.conn.execute(query)]
 
 
-def refs_of(read: Read, ids: Sequence[int]) -> set[str]:
-    """The other ids that these entries name."""
-    return set(read.conn.execute(select(REFS.c.ref).where(REFS.c.ledger.in_(list(ids)))).scalars())
+def about(read: Read, subject: str, limit: int = 1000) -> list[Entry]:
+    """Entries about ``subject`` alone, oldest first."""
+    query = select(T).where(T.c.subject == subject).order_by(T.c.id).limit(limit)
+    return [_entry(row) for row in read.conn.execute(query)]
 
 
 def _entry(row: Row[Any]) -> Entry:

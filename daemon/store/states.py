@@ -15,6 +15,12 @@ def get(read: Read, name: str) -> bytes | None:
     return read.conn.execute(select(T.c.blob).where(T.c.name == name)).scalar_one_or_none()
 
 
+def with_prefix(read: Read, prefix: str) -> dict[str, bytes]:
+    """Name to blob of all names that begin with ``prefix``."""
+    query = select(T.c.name, T.c.blob).where(T.c.name.startswith(prefix, autoescape=True))
+    return {row.name: row.blob for row in read.conn.execute(query)}
+
+
 def put(tx: Tx, name: str, blob: bytes, at: float) -> None:
     """Replace the blob of this name."""
     changed = tx.conn.execute(update(T).where(T.c.name == name).values(blob=blob, at=at)).rowcount

@@ -1,0 +1,114 @@
+"""What the host's route file says that the store does not know yet: our own unfinished writes, or somebody's rollback.
+
+The route file is the record of a rollback (route first, rows later). At start, and at every tick, a route with a
+higher epoch than the store's is taken over: an intent of ours that it fulfils is settled; anything else was a
+rollback, by a person at the agent or by us just before a crash, and the versions it left are denied.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from daemon import ledger
+from daemon.rolling import deny, suspend
+from daemon.routing import Routing
+from daemon.store import Store, Tx, fences, intents, rollouts, versions
+from deploy.rollout import Phase, Signal
+from deploy.routes import Route, RouteFile
+
+EVIDENCE_REASONS: Final = frozenset({"reward_harm", "more_errors", "slower", "consecutive_server_errors"})
+"""Reasons of a rollback that suspend the version's new examples."""
+
+
+def adopt(store: Store, routing: Routing, found: RouteFile | None, deployment: str, now: float) -> None:
+    """Bring store and memory up to the route file that the host has."""
+    routing.adopt(found)
+    file, route = routing.file, routing.route
+    if file is None or route is None:
+        return
+    with store.read() as read:
+        known = fences.current(read, deployment)
+    if file.epoch <= known:
+        return
+    with store.begin() as tx:
+        fences.adopt(tx, deployment, file.epoch, holder=file.actor, at=now)
+        if not _ours(tx, route, now):
+            _take_over(tx, file, route, deployment, now)
+
+
+def reconcile_intents(store: Store, routing: Routing, deployment: str, now: float) -> None:
+    """Settle intents of rollouts that ended: nobody will finish them. Loads are level-triggered and done again if
+    wanted.
+    """
+    with store.read() as read:
+        active = rollouts.active(read, deployment)
+        left = [i for i in intents.pending(read) if active is None or i.rollout != active.id]
+    if not left:
+        return
+    with store.begin() as tx:
+        for intent in left:
+            intents.settle(tx, intent.id, "failed", reason="owner_ended", at=now)
+
+
+def _ours(tx: Tx, route: Route, now: float) -> bool:
+    """Whether the route is what a pending intent of ours asked for; it is settled then."""
+    split = None if route.split is None else route.split.model_dump()
+    for intent in intents.pending(tx):
+        if intent.effect != "route" or intent.args.get("control") != route.control:
+            continue
+        wanted = intent.args.get("split")
+        if (wanted is None) == (split is None) and (
+            wanted is None or split is None or all(wanted[k] == split[k] for k in ("rollout", "candidate", "share"))
+        ):
+            intents.settle(tx, intent.id, "done", reason="found_on_host", at=now)
+            return True
+    return False
+
+
+def _take_over(tx: Tx, file: RouteFile, route: Route, deployment: str, now: float) -> None:
+    """Rows for a rollback that only the route file knows."""
+    served = {route.control, None if route.split is None else route.split.candidate}
+    reason = _named(file.reason)
+    row = rollouts.active(tx, deployment)
+    if row is not None and row.candidate not in served:
+        target = _ending(file.reason)
+        rollouts.update_phase(tx, row.id, phase=target.value, reason=reason, at=now, data=row.data, ended=True)
+        signal = Signal.ROLLBACK if reason.startswith("rollback") else Signal.HARM
+        entry = {
+            "from_phase": row.phase,
+            "to_phase": target.value,
+            "signal": signal.value,
+            "candidate": row.candidate,
+            "control": row.control,
+            "epoch": file.epoch,
+            "adopted": True,
+        }
+        ledger.append(tx, deployment, "rollout", row.id, reason, actor=_actor(file), at=now, data=entry)
+        if target is Phase.ROLLED_BACK:
+            deny(tx, deployment, row.candidate, f"rolled_back:{reason}"[:100], _actor(file), now)
+            if reason in EVIDENCE_REASONS:
+                suspend(tx, deployment, row.id, row.candidate, _actor(file), now)
+        return
+    for version in versions.promoted_stack(tx, deployment):
+        if version.version == route.control:
+            break
+        deny(tx, deployment, version.version, f"rolled_back:{reason}"[:100], _actor(file), now)
+        data = {"from": version.version, "to": route.control, "epoch": file.epoch, "adopted": True}
+        ledger.append(tx, deployment, "rollback", version.version, reason, actor=_actor(file), at=now, data=data)
+
+
+def _ending(reason: str) -> Phase:
+    """Routes that we write on the way back are named ``<phase>:<reason>``; a person's, ``rollback:<version>``."""
+    head = reason.partition(":")[0]
+    return Phase(head) if head in (Phase.INCONCLUSIVE.value, Phase.ABORTED.value) else Phase.ROLLED_BACK
+
+
+def _named(reason: str) -> str:
+    head, _, tail = reason.partition(":")
+    if head == "rollback":
+        return "rollback_found_on_host"
+    return tail if head in {p.value for p in Phase} and tail else "route_found_on_host"
+
+
+def _actor(file: RouteFile) -> str:
+    return file.actor[:64] or "unknown"

@@ -1,0 +1,328 @@
+"""The controller: one tick after the other, and the commands of people in between.
+
+The tick (one thread) looks at the host, keeps champion, previous and identity resident, moves the active rollout and
+the active cycle at most one step each. Commands come from API threads; a rollback writes the route at once and lets
+the rows follow, everything else takes the tick's lock.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from adapters.base_shape import BaseShape
+from adapters.job import JobReport
+from adapters.registry import Registry
+from daemon import ledger
+from daemon.adoption import adopt, reconcile_intents
+from daemon.api.ports import By, Json, Readiness
+from daemon.config import Config
+from daemon.faults import Refused
+from daemon.ingest import Ingest
+from daemon.learning import CycleOpen, Learning, Wish
+from daemon.residency import Residency
+from daemon.rolling import Policy, Rolling, deny, suspend
+from daemon.routing import Routing
+from daemon.standing import Standing, standing
+from daemon.status import status
+from daemon.store import Store, StoreError, Tx, fences, rollouts, states
+from daemon.trainer_desk import claim, report
+from deploy.agent import Agent, Observation
+from deploy.rollout import LIVE, IllegalMove, Phase, Signal
+from monitors.metrics import Metrics
+
+PAUSED: Final = "paused"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a controller is made of."""
+
+    config: Config
+    store: Store
+    registry: Registry
+    agent: Agent
+    ingest: Ingest
+    routing: Routing
+    residency: Residency
+    rolling: Rolling
+    learning: Learning
+    base: BaseShape | None
+    """Shape of the base model; None in mode observe."""
+    identity: str | None
+    """Name of the identity version; None in mode observe."""
+    clock: Callable[[], float]
+    close: Callable[[], None]
+    metrics: Metrics
+
+
+class Controller:
+    """Implements ``daemon.api.ports.Controller``."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._p = parts
+        self._tick_lock = threading.RLock()
+        self._name = parts.config.deployment.name
+        self._seen = Observation((), None)
+        self._standing = Standing(None, (), None)
+        self._followed: str | None = None
+        self._last_tick = 0.0
+        self._champion_lost_at: float | None = None
+
+    # ------------------------------------------------------------------------------------------------ ticking
+
+    def start(self) -> None:
+        """Take over what lies on the host, before the first tick. Raises the agent's and the store's errors."""
+        if self._acts:
+            self._seen = self._p.agent.observe()
+            adopt(self._p.store, self._p.routing, self._seen.route, self._name, self._p.clock())
+        self._refresh()
+
+    def tick(self) -> None:
+        """One tick. Raises nothing that a later tick could mend by itself."""
+        with self._tick_lock:
+            if self._acts:
+                self._seen = self._p.agent.observe()
+                self._act()
+            self._refresh()
+            self._last_tick = self._p.clock()
+
+    @property
+    def _acts(self) -> bool:
+        return self._p.config.mode != "observe"
+
+    def _act(self) -> None:
+        p = self._p
+        adopt(p.store, p.routing, self._seen.route, self._name, p.clock())
+        reconcile_intents(p.store, p.routing, self._name, p.clock())
+        self._refresh()
+        self._keep_residents()
+        with p.store.read() as read:
+            row = rollouts.active(read, self._name)
+        self._follow(row)
+        paused = self._paused()
+        if row is not None:
+            policy = Policy(p.config.mode, paused)
+            with p.ingest.lock:
+                evidence = p.ingest.evidence
+            after = p.rolling.tick(row, evidence, self._seen, policy)
+            if after is Phase.PROMOTED:
+                self._promoted()
+        self._refresh()
+        p.learning.tick(self._standing.champion, paused, row is not None)
+
+    def _follow(self, row: rollouts.Rollout | None) -> None:
+        wanted = None if row is None else row.id
+        if wanted != self._followed:
+            self._p.ingest.follow(row)
+            self._followed = wanted
+
+    def _promoted(self) -> None:
+        """The then-current traffic becomes the reference: the same cause must not alarm again."""
+        with self._p.ingest.lock:
+            self._p.ingest.rebase(self._p.clock(), "promotion")
+
+    def _keep_residents(self) -> None:
+        """Champion, rollback targets' top and identity on every replica that answers (R3, A3)."""
+        wanted = [v for v in (self._standing.champion, self._standing.previous, self._p.identity) if v]
+        for version in dict.fromkeys(wanted):
+            for replica in self._seen.replicas:
+                if replica.alive and not (version in replica.models and replica.proved.get(version)):
+                    found = self._p.residency.on(version, replica, self._name)
+                    self._p.metrics.replica_verified.labels(replica=replica.name).set(found.ok)
+        if wanted:
+            self._seen = self._p.agent.observe()
+
+    def _refresh(self) -> None:
+        with self._p.store.read() as read:
+            self._standing = standing(read, self._name, self._p.identity, self._p.routing.route)
+
+    def _paused(self) -> bool:
+        with self._p.store.read() as read:
+            return states.get(read, PAUSED) == b"1"
+
+    # ------------------------------------------------------------------------------------------------ looking
+
+    def status(self) -> Json:
+        """Where everything is."""
+        return status(self._p.store, self._p.config, self._standing, self._seen, self._p.routing, self._p.ingest)
+
+    def readiness(self) -> Readiness:
+        """Whether events are consumed and ticks run."""
+        late = self._p.clock() - self._last_tick
+        if late > 20 * self._p.config.learning.tick_s + 30.0:
+            return Readiness(False, "ticks_stopped")
+        return Readiness(True, "ready")
+
+    # ------------------------------------------------------------------------------------------------ commands
+
+    def rollback(self, by: By, to: str | None, suspend_data: bool) -> Json:
+        """Route first; then the rows, or when the store is back."""
+        began = time.monotonic()
+        self._must_act()
+        now_standing, route = self._standing, self._p.routing.route
+        serving = None if route is None else route.split.candidate if route.split else route.control
+        left, target = now_standing.way_back(serving, to, in_rollout=bool(route and route.split))
+        if to is not None and not self._resident(target):
+            raise Refused(
+                "target_not_resident",
+                f"{target} is not resident on every replica: it must be loaded and proved before it can serve",
+            )
+        ack = self._p.routing.serve(target, None, generation=None, actor=by.actor, reason=f"rollback:{left}")
+        took = 1000.0 * (time.monotonic() - began)
+        answer: Json = {
+            "acked_at": ack.at,
+            "ms": round(took, 1),
+            "from": left,
+            "to": target,
+            "epoch": ack.epoch,
+            "gateways": dict(ack.gateways),
+        }
+        try:
+            with self._p.store.begin() as tx:
+                self._record_rollback(tx, by, left, target, suspend_data, ack.epoch)
+        except StoreError:
+            answer["recorded"] = False  # the route file is the record; the next tick adopts it
+        self._refresh_quietly()
+        self._p.metrics.rollbacks.labels(outcome="done").inc()
+        return answer
+
+    def promote(self, by: By) -> Json:
+        """Past the statistics: ends in probation, or out of it."""
+        return self._signal(by, Signal.APPROVED, "promoted_by_person", LIVE)
+
+    def approve(self, by: By) -> Json:
+        """What the mode made wait."""
+        return self._signal(by, Signal.APPROVED, "approved", (Phase.AWAITING_CANARY, Phase.AWAITING_PROMOTION))
+
+    def abort(self, by: By) -> Json:
+        """The running rollout, else the running cycle."""
+        self._must_act()
+        with self._p.store.read() as read:
+            row = rollouts.active(read, self._name)
+        if row is not None:
+            return self._signal(by, Signal.ABORT, "aborted_by_person", tuple(Phase))
+        with self._tick_lock:
+            stopped = self._p.learning.abort(by.actor, by.reason)
+        if stopped is None:
+            raise Refused("nothing_to_abort", "nothing to abort: no rollout is active and no cycle runs")
+        return {"cycle": stopped, "phase": "stopped"}
+
+    def pause(self, by: By) -> Json:
+        """Start nothing new, move no share up."""
+        return self._set_paused(by, True)
+
+    def resume(self, by: By) -> Json:
+        """Go on, also after a freeze."""
+        return self._set_paused(by, False)
+
+    def adapt(self, by: By, overrides: Mapping[str, Any]) -> Json:
+        """A cycle without an alarm."""
+        self._must_act()
+        with self._tick_lock:
+            try:
+                cycle = self._p.learning.start_manual(Wish(by.actor, by.reason, overrides), self._standing.champion)
+            except CycleOpen as error:
+                raise Refused("not_now", str(error)) from error
+        return {"cycle": cycle, "phase": "collecting"}
+
+    def scheduled_adapt(self) -> None:
+        """The hour of ``learning.schedule`` has come; a refusal is recorded as any other."""
+        by = By("schedule", "")
+        try:
+            self.adapt(by, {})
+        except Refused as refused:
+            with self._p.store.begin() as tx:
+                ledger.append(tx, self._name, "cycle", self._name, refused.reason, actor=by.actor, at=self._p.clock())
+
+    def close(self) -> None:
+        """Release connections; idempotent."""
+        self._p.close()
+
+    def _must_act(self) -> None:
+        if not self._acts:
+            raise Refused(
+                "mode_observe", "mode is observe: homeostat writes nothing. Set mode to propose, canary or auto first"
+            )
+
+    def _signal(self, by: By, signal: Signal, reason: str, phases: tuple[Phase, ...]) -> Json:
+        self._must_act()
+        with self._tick_lock:
+            with self._p.store.read() as read:
+                row = rollouts.active(read, self._name)
+            if row is None:
+                raise Refused("no_active_rollout", "no rollout is active")
+            phase = Phase(row.phase)
+            if phase not in phases:
+                allowed = ", ".join(p.value for p in phases)
+                raise Refused(
+                    "wrong_phase", f"rollout {row.id} is in phase {phase.value}; this needs one of: {allowed}"
+                )
+            try:
+                after = self._p.rolling.apply(
+                    row, phase, signal, reason, {}, actor=by.actor, generation=None, note=by.reason
+                )
+            except IllegalMove as error:
+                raise Refused("not_now", str(error)) from error
+            if after is Phase.PROMOTED:
+                self._promoted()
+            self._refresh()
+        return {"rollout": row.id, "candidate": row.candidate, "phase": after.value}
+
+    def _set_paused(self, by: By, paused: bool) -> Json:
+        now = self._p.clock()
+        with self._p.store.begin() as tx:
+            states.put(tx, PAUSED, b"1" if paused else b"0", now)
+            kind = "pause" if paused else "resume"
+            ledger.append(tx, self._name, kind, self._name, "asked_by_person", actor=by.actor, at=now, note=by.reason)
+        return {"paused": paused}
+
+    def _resident(self, version: str | None) -> bool:
+        alive = [r for r in self._seen.replicas if r.alive]
+        return version is None or (bool(alive) and all(r.proved.get(version) for r in alive))
+
+    def _record_rollback(self, tx: Tx, by: By, left: str, target: str | None, suspend_data: bool, epoch: int) -> None:
+        now, p = self._p.clock(), self._p
+        fences.adopt(tx, self._name, epoch, holder=by.actor, at=now)
+        row = rollouts.active(tx, self._name)
+        if row is not None and row.candidate == left:
+            rollouts.update_phase(
+                tx,
+                row.id,
+                phase=Phase.ROLLED_BACK.value,
+                reason="rollback_by_person",
+                at=now,
+                data=row.data,
+                ended=True,
+            )
+            entry = {"from_phase": row.phase, "to_phase": "rolled_back", "signal": "rollback", "candidate": left}
+            ledger.append(tx, self._name, "rollout", row.id, "rollback_by_person", actor=by.actor, at=now, data=entry)
+        deny(tx, self._name, left, "rolled_back:by_person", by.actor, now)
+        data = {"from": left, "to": target, "epoch": epoch}
+        ledger.append(
+            tx, self._name, "rollback", left, "rollback_by_person", actor=by.actor, at=now, data=data, note=by.reason
+        )
+        if suspend_data:
+            suspend(tx, self._name, row.id if row is not None else left, left, by.actor, p.clock())
+
+    def _refresh_quietly(self) -> None:
+        try:
+            self._refresh()
+        except StoreError:
+            self._standing = self._standing.without(None)
+
+    # ------------------------------------------------------------------------------------------------ the trainer
+
+    def trainer_claim(self, worker: str) -> Json | None:
+        """The next job."""
+        return claim(self._p.store, worker, self._p.config.cycle.job_lease_s, self._p.clock())
+
+    def trainer_report(self, job_id: str, body: Json) -> bool:
+        """A heartbeat or an end."""
+        found, p = JobReport.model_validate(body), self._p
+        if p.base is None:
+            return False
+        return report(p.store, p.registry, p.base, p.config, p.metrics, job_id, found, p.clock())

@@ -1,0 +1,368 @@
+"""From the log to the store: poll, decode, dedupe, join, watch, count; one transaction a batch.
+
+Offsets, events, dedupe keys, detector state and units commit together, so an event below the committed offset is
+stored or dead-lettered exactly once and counted once everywhere. Memory (joiner, watch, evidence) is changed inside
+the transaction; when that fails, memory is thrown away and rebuilt from the store before the next batch.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Final, Protocol
+
+from daemon import ledger
+from daemon.live_evidence import restore, store_tick
+from daemon.store import (
+    alarms,
+    counters,
+    dead_letters,
+    exchanges,
+    feedback,
+    offsets,
+    rollouts,
+    sessions,
+    states,
+)
+from daemon.store.open import Read, Store, Tx
+from deploy.evidence import Evidence, Tick
+from monitors.alarms import Alarm
+from monitors.metrics import Metrics
+from monitors.reward import exchange_reward
+from streams.codec import Decoded, Origin, decode, encode_feedback
+from streams.config import JoinConfig
+from streams.dead_letters import Reason, payload
+from streams.events import DeadLetter, Exchange, Feedback, Trust
+from streams.failpoints import failpoint
+from streams.join import Closed, Finding, Joined, Joiner, Late, Orphan, Refused, Unlabelled
+from streams.log import Position, Record, Source
+
+WATCH_STATE: Final = "watch:"
+"""Prefix of the watch's parts among the states."""
+
+MARK_STATE: Final = "join_mark"
+"""The joiner's watermark: windows that it had passed stay closed after a restart."""
+
+
+class Watching(Protocol):
+    """What the ingest needs of the monitors."""
+
+    def observe_exchange(self, exchange: Exchange) -> list[Alarm]:
+        """Findings after one more exchange."""
+        ...
+
+    def observe_reward(self, exchange: Exchange, reward: float) -> list[Alarm]:
+        """Findings after one more reward."""
+        ...
+
+    def rebase(self, now: float, reason: str) -> None:
+        """The then-current traffic becomes the reference."""
+        ...
+
+    def dump_parts(self) -> dict[str, bytes]:
+        """State as named parts, restored bit for bit by the factory; few of them change in a batch."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class IngestPorts:
+    """What an ingest works with."""
+
+    deployment: str
+    store: Store
+    source: Source
+    join: JoinConfig
+    make_watch: Callable[[dict[str, bytes]], Watching]
+    token_is_valid: Callable[[str, Exchange | None, Feedback, float], bool]
+    clock: Callable[[], float]
+    metrics: Metrics
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one batch makes."""
+
+    letters: list[DeadLetter] = field(default_factory=list[DeadLetter])
+    alarms: list[Alarm] = field(default_factory=list[Alarm])
+    ticks: list[Tick] = field(default_factory=list[Tick])
+    counts: Counter[str] = field(default_factory=Counter[str])
+
+
+class Ingest:
+    """Owned by one thread; ``lock`` guards the memory that the controller also touches (watch, evidence)."""
+
+    def __init__(self, ports: IngestPorts, max_records: int = 1000) -> None:
+        self._ports, self._max_records = ports, max_records
+        self.lock = threading.RLock()
+        self.evidence: Evidence | None = None
+        self.watch: Watching = ports.make_watch({})
+        self._joiner = Joiner(ports.join)
+        self._next: dict[Position, int] = {}
+        self._lag: Mapping[Position, int] = {}
+        self._written: dict[str, bytes] = {}
+
+    def start(self) -> None:
+        """Restore memory and seek the log. Raises LogUnavailable."""
+        self._restore()
+        gaps = self._ports.source.start(self._next)
+        if gaps:
+            now = self._ports.clock()
+            with self._ports.store.begin() as tx:
+                offsets.record_gaps(tx, gaps, now)
+                for gap in gaps:
+                    data = {
+                        "topic": gap.topic,
+                        "partition": gap.partition,
+                        "expected": gap.expected,
+                        "found": gap.found,
+                    }
+                    name = self._ports.deployment
+                    ledger.append(tx, name, "event_gap", name, "lost_to_retention", actor="daemon", at=now, data=data)
+            for gap in gaps:
+                self._ports.metrics.gap_events.labels(topic=gap.topic).inc(gap.found - gap.expected)
+
+    def step(self, timeout_s: float) -> int:
+        """One batch; how many records it held. Raises LogUnavailable and whatever the store raises."""
+        records = self._ports.source.poll(self._max_records, timeout_s)
+        now = self._ports.clock()
+        failpoint("ingest.polled")
+        with self.lock:
+            try:
+                with self._ports.store.begin() as tx:
+                    moved = self._apply(tx, records, now)
+                    failpoint("ingest.before_commit")
+            except BaseException:
+                self._restore()
+                raise
+        failpoint("ingest.after_commit")
+        if moved:
+            self._next.update(moved)
+            self._ports.metrics.last_commit.set(now)
+            self._ports.source.acknowledge(moved)
+        return len(records)
+
+    def follow(self, row: rollouts.Rollout | None) -> None:
+        """Count units for this rollout from now on (None: for none)."""
+        with self.lock, self._ports.store.read() as read:
+            self.evidence = None if row is None else restore(read, row)
+
+    def rebase(self, now: float, reason: str) -> None:
+        """After a promotion: what serves now is the new normal."""
+        with self.lock, self._ports.store.begin() as tx:
+            self.watch.rebase(now, reason)
+            self._store_watch(tx, now)
+
+    def lag(self) -> Mapping[Position, int]:
+        """Records between us and the end of each partition, as of the newest batch."""
+        return dict(self._lag)
+
+    def close(self) -> None:
+        """Release the log; idempotent."""
+        self._ports.source.close()
+
+    def _restore(self) -> None:
+        with self.lock, self._ports.store.read() as read:
+            now = self._ports.clock()
+            self._next = offsets.get_all(read)
+            self._written = states.with_prefix(read, WATCH_STATE)
+            parts = {name.removeprefix(WATCH_STATE): blob for name, blob in self._written.items()}
+            self.watch = self._ports.make_watch(parts)
+            row = rollouts.active(read, self._ports.deployment)
+            self.evidence = None if row is None else restore(read, row)
+            self._joiner = self._restored_joiner(read, now)
+
+    def _restored_joiner(self, read: Read, now: float) -> Joiner:
+        join, name = self._ports.join, self._ports.deployment
+        since = now - 2 * (join.window_s + join.lateness_s)
+        joiner = Joiner(join)
+        stored = states.get(read, MARK_STATE)
+        joiner.restore(
+            exchanges.since(read, name, since, float("inf"), join.max_open),
+            feedback.since(read, name, since, float("inf"), join.max_remembered),
+            float(stored) if stored is not None else float("-inf"),
+        )
+        return joiner
+
+    def _apply(self, tx: Tx, records: Sequence[Record], now: float) -> Mapping[Position, int]:
+        batch = _Batch()
+        decoded = self._decode(records, batch)
+        fresh_exchanges, fresh_feedback, first = self._insert(tx, decoded)
+        for item in decoded:
+            event = item.event
+            if isinstance(event, Exchange):
+                if event.exchange_id not in fresh_exchanges:
+                    batch.counts["duplicates"] += 1
+                    continue
+                fresh_exchanges.discard(event.exchange_id)
+                self._exchange(event, event.exchange_id in first, batch)
+            elif event.feedback_id not in fresh_feedback:
+                batch.counts["duplicates"] += 1
+                continue
+            else:
+                fresh_feedback.discard(event.feedback_id)
+                batch.counts["feedback"] += 1
+                event = self._checked(item, event, now)
+            self._found(self._joiner.observe(event, now, item.origin), batch)
+        self._lag = self._ports.source.lag()
+        self._found(self._joiner.advance(now, self._lag), batch)
+        if self.evidence is not None:
+            batch.ticks.append(self.evidence.mature(now))
+        return self._commit(tx, records, batch, now)
+
+    def _decode(self, records: Sequence[Record], batch: _Batch) -> list[Decoded]:
+        decoded: list[Decoded] = []
+        for record in records:
+            found = decode(record)
+            if isinstance(found, DeadLetter):
+                batch.letters.append(found)
+            elif found.event.deployment != self._ports.deployment:
+                batch.counts["other_deployments"] += 1
+            else:
+                decoded.append(found)
+        return decoded
+
+    def _insert(self, tx: Tx, decoded: Sequence[Decoded]) -> tuple[set[str], set[str], set[str]]:
+        """Store what is new: (new exchange ids, new feedback ids, exchanges that begin a session)."""
+        found = [d.event for d in decoded if isinstance(d.event, Exchange)]
+        said = [d.event for d in decoded if isinstance(d.event, Feedback)]
+        fresh = exchanges.insert_new(tx, found)
+        begins: dict[str, sessions.Session] = {}
+        for x in found:
+            if x.exchange_id in fresh:
+                begins.setdefault(x.session, sessions.Session(x.deployment, x.session, x.received_at, x.exchange_id))
+        new_sessions = sessions.insert_new(tx, list(begins.values()))
+        return fresh, feedback.insert_new(tx, said), {begins[key].first_exchange for key in new_sessions}
+
+    def _checked(self, item: Decoded, event: Feedback, now: float) -> Feedback:
+        """Feedback whose token does not hold counts as bare: anybody could have written it to the topic."""
+        if event.trust is not Trust.TOKEN:
+            return event
+        if item.token is not None and self._ports.token_is_valid(item.token, None, event, now):
+            return event
+        return event.model_copy(update={"trust": Trust.BARE})
+
+    def _exchange(self, exchange: Exchange, first: bool, batch: _Batch) -> None:
+        batch.counts["exchanges"] += 1
+        batch.alarms += self.watch.observe_exchange(exchange)
+        if self.evidence is not None:
+            batch.ticks.append(self.evidence.observe_exchange(exchange, first))
+
+    def _found(self, findings: Sequence[Finding], batch: _Batch) -> None:
+        for finding in findings:
+            match finding:
+                case Joined():
+                    self._joined(finding, batch)
+                case Orphan():
+                    batch.counts["orphans"] += 1
+                    batch.letters.append(_letter(finding.feedback, finding.origin, Reason.ORPHAN))
+                case Refused():
+                    batch.letters.append(_letter(finding.feedback, finding.origin, finding.reason))
+                case Late():
+                    batch.counts["late"] += 1
+                case Unlabelled():
+                    batch.counts["unlabelled"] += 1
+                case Closed():
+                    batch.counts["labelled"] += 1
+                case _:
+                    pass
+
+    def _joined(self, joined: Joined, batch: _Batch) -> None:
+        if not joined.revision:
+            batch.counts["joined"] += 1
+        trusted = [f for f in joined.feedbacks if f.trust is not Trust.BARE]
+        reward = exchange_reward(trusted, joined.exchange.completion)
+        if reward.value is None:
+            return
+        if not joined.revision:
+            batch.alarms += self.watch.observe_reward(joined.exchange, reward.value)
+        if self.evidence is not None:
+            batch.ticks.append(
+                self.evidence.observe_reward(joined.exchange, reward.value, min(f.sent_at for f in trusted))
+            )
+
+    def _commit(self, tx: Tx, records: Sequence[Record], batch: _Batch, now: float) -> Mapping[Position, int]:
+        moved: dict[Position, int] = {}
+        for record in records:
+            moved[record.topic, record.partition] = record.offset + 1
+        dead_letters.insert_new(tx, batch.letters)
+        batch.counts["dead_letters"] += len(batch.letters)
+        if self.evidence is not None:
+            store_tick(tx, self.evidence.rollout, batch.ticks)
+        self._store_alarms(tx, batch.alarms, now)
+        if records:
+            self._store_watch(tx, now)
+            offsets.put(tx, moved)
+            states.put(tx, MARK_STATE, repr(self._joiner.state.watermark.value).encode(), now)
+        counters.add(tx, {name: n for name, n in batch.counts.items() if n})
+        self._measure(batch)
+        return moved
+
+    def _measure(self, batch: _Batch) -> None:
+        """Counters for Prometheus; a batch that fails after this is counted again, which rates can bear."""
+        found = self._ports.metrics
+        for name in ("exchanges", "feedback"):
+            found.events.labels(topic=name).inc(batch.counts[name])
+        for name in ("joined", "late", "orphans", "unlabelled"):
+            found.joined.labels(outcome=name).inc(batch.counts[name])
+        for letter in batch.letters:
+            found.dead_letters.labels(reason=letter.reason).inc()
+        for alarm in batch.alarms:
+            state = "confirmed" if alarm.confirmed else "informed"
+            found.alarms.labels(kind=alarm.kind.value, detector=alarm.detector, state=state).inc()
+
+    def _store_watch(self, tx: Tx, now: float) -> None:
+        """Write the parts that changed and drop those that are gone."""
+        parts = {WATCH_STATE + name: blob for name, blob in self.watch.dump_parts().items()}
+        for name, blob in parts.items():
+            if self._written.get(name) != blob:
+                states.put(tx, name, blob, now)
+        for name in self._written.keys() - parts.keys():
+            states.drop(tx, name)
+        self._written = parts
+
+    def _store_alarms(self, tx: Tx, found: Sequence[Alarm], now: float) -> None:
+        rows = [
+            alarms.AlarmRow(
+                a.alarm_id,
+                a.deployment,
+                a.kind.value,
+                a.detector,
+                a.primary,
+                a.confirmed,
+                a.at,
+                a.model_dump(mode="json"),
+            )
+            for a in found
+        ]
+        fresh = alarms.insert_new(tx, rows)
+        for alarm in found:
+            if alarm.alarm_id not in fresh:
+                continue
+            numbers = {k: v for k, v in alarm.evidence.items() if isinstance(v, (int, float))}
+            reason = "confirmed" if alarm.acts else "suspected" if alarm.primary else "informs"
+            kind = f"alarm_{alarm.kind.value}"
+            ledger.append(
+                tx, alarm.deployment, kind, alarm.alarm_id, reason, actor=alarm.detector, at=now, data=numbers
+            )
+
+
+def _letter(feedback: Feedback, origin: Origin, reason: Reason) -> DeadLetter:
+    """The dead letter of a feedback that was decoded but met no exchange it could belong to."""
+    topic, offset = origin.topic, origin.offset
+    if not topic:  # it waited through a restart, which forgets where it lay: its id gives it a place of its own
+        topic, offset = "restored", int.from_bytes(sha256(feedback.feedback_id.encode()).digest()[:6], "big")
+    return DeadLetter(
+        reason=reason.value,
+        detail=f"feedback {feedback.feedback_id} on exchange {feedback.exchange_id}",
+        topic=topic,
+        partition=origin.partition,
+        offset=offset,
+        payload_b64=payload(encode_feedback(feedback, "homeostat")),
+        at=feedback.sent_at,
+    )
+
+
+__all__ = ["Ingest", "IngestPorts", "Origin", "Watching"]

@@ -1,0 +1,304 @@
+"""The cycle's shell: from a confirmed alarm (or a person's wish) to a version that passed the gate.
+
+Each tick moves the active cycle at most one step along ``daemon.cycle.TABLE``. Long work has a thread of its own (the
+gate) or a process (the trainer); a restart begins the gate again and finds the job where it was.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from adapters.job import TrainJob
+from adapters.registry import Registry
+from daemon import cycle as table
+from daemon import ledger
+from daemon.buffer_build import BufferBuilder, Overrides
+from daemon.config import Config
+from daemon.gate_task import GateTask
+from daemon.labels import Labels
+from daemon.store import Store, Tx, alarms, cycles, jobs, rollouts, versions
+from daemon.version_rows import row_of
+from deploy.power import forecast
+from deploy.rollout import FINAL
+from deploy.rollout import Phase as RolloutPhase
+from monitors.alarms import AlarmKind, SliceModel
+from monitors.gate import GateResult
+from monitors.metrics import Metrics
+
+MANUAL = "manual"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A person's (or the schedule's) request to adapt now."""
+
+    actor: str
+    note: str
+    overrides: Mapping[str, Any]
+
+
+class Learning:
+    """Drives the active cycle. One thread."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        registry: Registry,
+        builder: BufferBuilder,
+        gate: GateTask,
+        start_rollout: Callable[[Tx, cycles.Cycle, str], str],
+        outlook: Callable[[cycles.Cycle, GateResult], Any],
+        clock: Callable[[], float],
+        metrics: Metrics,
+    ) -> None:
+        self._metrics = metrics
+        self._config, self._store, self._registry = config, store, registry
+        self._builder, self._gate, self._clock = builder, gate, clock
+        self._start_rollout, self._outlook = start_rollout, outlook
+        self._labels = Labels(store, config.deployment.name)
+        self._name = config.deployment.name
+        self._tried_at = 0
+
+    def tick(self, champion: str | None, paused: bool, rollout_active: bool) -> None:
+        """One step: of the active cycle, or from an open alarm to a new one."""
+        with self._store.read() as read:
+            active = cycles.active(read, self._name)
+        if active is None:
+            self._maybe_start(paused, rollout_active)
+            return
+        match table.Phase(active.phase):
+            case table.Phase.COLLECTING:
+                self._collect(active, champion)
+            case table.Phase.TRAINING:
+                self._train(active)
+            case table.Phase.GATING:
+                self._examine(active, champion, paused)
+            case table.Phase.ROLLING:
+                self._follow(active)
+            case _:
+                pass
+
+    def start_manual(self, wish: Wish, champion: str | None) -> str:
+        """Open a cycle for a person; its id. Raises ``CycleOpen`` when one runs."""
+        Overrides.parse(self._config, wish.overrides)
+        with self._store.begin() as tx:
+            if cycles.active(tx, self._name) is not None:
+                raise CycleOpen("a cycle is running: wait for its end, or abort it first")
+            newest = self._newest_slice(tx)
+            data = {"overrides": dict(wish.overrides), "slice": newest, "kind": MANUAL}
+            return self._open(tx, MANUAL, "asked_by_person", wish.actor, data, wish.note)
+
+    def abort(self, actor: str, note: str) -> str | None:
+        """Stop the active cycle before its rollout; its id, or None when there is none to stop."""
+        with self._store.begin() as tx:
+            active = cycles.active(tx, self._name)
+            if active is None or active.phase == table.Phase.ROLLING.value:
+                return None
+            for job in jobs.of_cycle(tx, active.id):
+                jobs.cancel(tx, job.id, reason="aborted", at=self._clock())
+            self._move(tx, active, table.Signal.ABORT, "aborted_by_person", {}, actor=actor, note=note)
+        self._gate.cancel()
+        return active.id
+
+    # ------------------------------------------------------------------------------------------------ starting
+
+    def _maybe_start(self, paused: bool, rollout_active: bool) -> None:
+        now = self._clock()
+        with self._store.read() as read:
+            waiting = alarms.unanswered(read, self._name)
+            past = cycles.newest(read, self._name, 50)
+            ended = {r.id: r for r in rollouts.newest(read, self._name, 50)}
+        if not waiting:
+            return
+        failed = 0
+        for one in past:  # newest first: rollbacks in a row, since the last success
+            end = ended.get(str(one.data.get("rollout", "")))
+            if end is None:
+                continue
+            if not table.rollback_of_cause(RolloutPhase(end.phase)):
+                break
+            failed += one.cause != MANUAL
+        chosen = table.choose(
+            table.Standing(
+                alarms=tuple(table.OpenAlarm(a.alarm_id, AlarmKind(a.kind), a.at) for a in waiting),
+                cycle_open=False,
+                rollout_active=rollout_active,
+                paused=paused,
+                may_train=self._config.mode != "observe",
+                last_end=max((c.changed_at for c in past), default=None),
+                rollbacks_same_cause=failed,
+            ),
+            self._config.cycle,
+            now,
+        )
+        if chosen.alarm_id is None:
+            return
+        alarm = next(a for a in waiting if a.alarm_id == chosen.alarm_id)
+        with self._store.begin() as tx:
+            data = {"overrides": {}, "slice": alarm.body.get("slice"), "kind": alarm.kind, "alarm_at": alarm.at}
+            cycle = self._open(tx, alarm.alarm_id, chosen.reason, "daemon", data, "")
+            for one in waiting:  # what else was waiting is the same drift, seen by another detector
+                alarms.answer(tx, one.alarm_id, cycle)
+
+    def _open(self, tx: Tx, cause: str, reason: str, actor: str, data: Mapping[str, Any], note: str) -> str:
+        now, name = self._clock(), f"cycle-{uuid.uuid4().hex[:10]}"
+        phase = table.Phase.COLLECTING.value
+        cycles.create(tx, cycle=name, deployment=self._name, cause=cause, phase=phase, reason=reason, data=data, at=now)
+        entry = {"cause": cause, "overrides": sorted(str(k) for k in data["overrides"])}
+        ledger.append(tx, self._name, "cycle", name, reason, actor=actor, at=now, data=entry, note=note)
+        self._labels.forget()
+        self._tried_at = 0
+        return name
+
+    def _newest_slice(self, tx: Tx) -> object:
+        for one in alarms.newest(tx, self._name, 200)[::-1]:
+            if one.confirmed and one.body.get("slice") is not None:
+                return one.body["slice"]
+        return None
+
+    # ------------------------------------------------------------------------------------------------ collecting
+
+    def _collect(self, active: cycles.Cycle, champion: str | None) -> None:
+        now = self._clock()
+        inside = None if active.data.get("slice") is None else SliceModel.model_validate(active.data["slice"])
+        since = float(active.data.get("alarm_at", active.started_at)) - self._config.cycle.history_s
+        labels = self._labels.count(inside, since, now)
+        manual = active.cause == MANUAL
+        due = labels >= (1 if manual else self._config.cycle.min_labels) and labels >= 1.1 * self._tried_at
+        selected = None
+        built = None
+        if due:
+            self._tried_at = labels
+            overrides = Overrides.parse(self._config, active.data["overrides"])
+            built = self._builder.build(active, inside, champion, overrides, now)
+            selected = built.new
+        waited = now - active.started_at
+        least = self._config.cycle if not manual else self._config.cycle.model_copy(update={"min_labels": 1})
+        signal, reason = table.collecting(table.Collected(labels, selected, waited), least)
+        if signal is None:
+            return
+        if signal is table.Signal.ENOUGH_LABELS and built is not None:
+            with self._store.begin() as tx:
+                self._builder.record(tx, built, active, now)
+                job = self._queue(tx, active, built.digest, built.folder, champion)
+                data = {"buffer": built.digest, "job": job, "champion": champion, **built.counts}
+                self._move(tx, active, signal, reason, data)
+            return
+        with self._store.begin() as tx:
+            self._move(tx, active, signal, reason, {"labels": labels, "selected": selected or 0})
+
+    def _queue(self, tx: Tx, active: cycles.Cycle, digest: str, folder: str, champion: str | None) -> str:
+        now, name = self._clock(), f"job-{uuid.uuid4().hex[:10]}"
+        overrides = Overrides.parse(self._config, active.data["overrides"])
+        spec = TrainJob(
+            job_id=name,
+            deployment=self._name,
+            tenant=self._config.deployment.tenant,
+            base_dir=str(self._config.deployment.base_dir),
+            champion=champion,
+            buffer_dir=folder,
+            buffer_digest=digest,
+            config=overrides.training,
+            seed=int(digest[:8], 16) % 2**31,
+        )
+        attempts = self._config.cycle.job_attempts
+        jobs.create(tx, job=name, cycle=active.id, spec=spec.model_dump(mode="json"), max_attempts=attempts, at=now)
+        return name
+
+    # ------------------------------------------------------------------------------------------------ training
+
+    def _train(self, active: cycles.Cycle) -> None:
+        now = self._clock()
+        with self._store.begin() as tx:
+            for lost in jobs.expire(tx, now=now, lease_s=self._config.cycle.job_lease_s):
+                data = {"attempt": lost.attempt, "job": lost.id, "cycle": lost.cycle}
+                ledger.append(
+                    tx, self._name, "training", lost.cycle, "lease_expired", actor="daemon", at=now, data=data
+                )
+                self._metrics.training_jobs.labels(outcome="lost").inc()
+            job = jobs.get(tx, str(active.data["job"]))
+        if job is None or job.state in ("queued", "claimed"):
+            return
+        if job.state != "done":
+            with self._store.begin() as tx:
+                self._move(tx, active, table.Signal.TRAINING_FAILED, "training_failed", {"why": job.reason})
+            return
+        manifest = self._registry.manifest(str(job.report["version"]))
+        with self._store.begin() as tx:
+            versions.register(tx, row_of(manifest, self._registry, now))
+            data = {"version": manifest.version, "attempt": job.attempt, "buffer": manifest.buffer_digest}
+            self._move(tx, active, table.Signal.TRAINED, "trained", data)
+
+    # ------------------------------------------------------------------------------------------------ gating
+
+    def _examine(self, active: cycles.Cycle, champion: str | None, paused: bool) -> None:
+        version = str(active.data["version"])
+        result = self._gate.result(active, version, champion)
+        if result is None:
+            return
+        now = self._clock()
+        passed = result.verdict == "pass"
+        checks = {c.name: {"n": c.n, "estimate": c.estimate, "bound": c.bound, "ok": c.ok} for c in result.checks}
+        with self._store.begin() as tx:
+            versions.set_gate(tx, version, result.model_dump(mode="json"), passed=passed)
+            data = {"verdict": result.verdict, "version": version, "cycle": active.id, "checks": checks}
+            reason = result.reason.value
+            ledger.append(tx, self._name, "gate", version, reason, actor="daemon", at=now, data=data)
+            self._metrics.gates.labels(verdict=result.verdict, reason=reason).inc()
+            if not passed:
+                data = {"version": version, "verdict": result.verdict, "gate": reason}
+                self._move(tx, active, table.Signal.GATE_STOPPED, f"gate_{reason}", data)
+                return
+        outlook = self._outlook(active, result)
+        expected = forecast(outlook, self._config.rollout)
+        figures = {"units": expected.units_small + expected.units_half, "seconds": expected.seconds}
+        with self._store.begin() as tx:
+            if not expected.reaches(self._config.rollout.deadline_s):
+                self._move(tx, active, table.Signal.UNDERPOWERED, "underpowered", _finite(figures))
+                return
+            rollout = self._start_rollout(tx, active, version)
+            data = {"rollout": rollout, "version": version, **_finite(figures)}
+            self._move(tx, active, table.Signal.GATE_PASSED, "gate_passed", data)
+
+    # ------------------------------------------------------------------------------------------------ rolling
+
+    def _follow(self, active: cycles.Cycle) -> None:
+        with self._store.read() as read:
+            row = rollouts.get(read, str(active.data["rollout"]))
+        if row is None or RolloutPhase(row.phase) not in FINAL:
+            return
+        with self._store.begin() as tx:
+            self._move(tx, active, table.Signal.ROLLOUT_ENDED, f"rollout_{row.phase}", {"rollout": row.id})
+
+    def _move(
+        self,
+        tx: Tx,
+        active: cycles.Cycle,
+        signal: table.Signal,
+        reason: str,
+        data: Mapping[str, Any],
+        *,
+        actor: str = "daemon",
+        note: str = "",
+    ) -> None:
+        now = self._clock()
+        phase = table.move(table.Phase(active.phase), signal)
+        merged = {**active.data, **data}
+        still = phase in table.OPEN
+        cycles.update_phase(tx, active.id, phase=phase.value, reason=reason, data=merged, at=now, active=still)
+        entry = {"from_phase": active.phase, "to_phase": phase.value, "signal": signal.value, **data}
+        ledger.append(tx, self._name, "cycle", active.id, reason, actor=actor, at=now, data=entry, note=note)
+        if not still:
+            self._metrics.cycles.labels(outcome=reason).inc()
+
+
+class CycleOpen(Exception):
+    """The person's: a second cycle was asked for while one runs."""
+
+
+def _finite(figures: Mapping[str, float]) -> dict[str, float]:
+    return {k: v for k, v in figures.items() if v < float("inf")}

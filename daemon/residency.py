@@ -1,0 +1,92 @@
+"""Versions on replicas: loaded, and their effect proved, before anything is routed to them.
+
+Every load has an intent row first; loading what is loaded and proving what is proved are harmless, so a restart at
+any line is. A proof holds for one incarnation of a replica: after its restart it is asked for again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from daemon import ledger
+from daemon.store import Store, intents, proofs
+from deploy.agent import Agent, ReplicaState
+from deploy.driver import DriverError
+from deploy.proof import ProofResult
+from streams.failpoints import failpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Residence:
+    """What became of one version on one replica."""
+
+    ok: bool
+    reason: str
+    final: bool = False
+    """Not a missing answer but a wrong one: asking again will not help."""
+
+
+class Residency:
+    """Keeps versions resident. Used by the controller's thread only."""
+
+    def __init__(self, store: Store, agent: Agent, deployment: str, clock: Callable[[], float]) -> None:
+        self._store, self._agent, self._deployment, self._clock = store, agent, deployment, clock
+
+    def everywhere(self, version: str, replicas: Sequence[ReplicaState], owner: str) -> Residence:
+        """Load and prove on every replica that answers, one at a time; the first failure stops."""
+        alive = [r for r in replicas if r.alive]
+        if not alive:
+            return Residence(False, "no_replica_answers")
+        for replica in alive:
+            found = self.on(version, replica, owner)
+            if not found.ok:
+                return found
+        return Residence(True, "resident")
+
+    def on(self, version: str, replica: ReplicaState, owner: str) -> Residence:
+        """Load and prove on one replica. ``owner`` is the rollout (or deployment) on whose behalf."""
+        if version in replica.models and replica.proved.get(version):
+            return Residence(True, "resident")
+        try:
+            if version not in replica.models:
+                self._load(version, replica.name, owner)
+            failpoint("residency.before_proof")
+            result = self._agent.prove(version, replica.name)
+        except DriverError as error:
+            return Residence(False, error.reason)
+        failpoint("residency.after_proof")
+        self._record(version, replica, result)
+        return Residence(result.ok, result.reason, final=not result.ok)
+
+    def _load(self, version: str, replica: str, owner: str) -> None:
+        with self._store.begin() as tx:
+            intent = intents.declare(
+                tx,
+                rollout=owner,
+                effect="load",
+                args={"version": version, "replica": replica},
+                reason="wanted_resident",
+                at=self._clock(),
+            )
+        failpoint("residency.before_load")
+        self._agent.ensure_loaded(version, replica)
+        failpoint("residency.after_load")
+        with self._store.begin() as tx:
+            intents.settle(tx, intent, "done", reason="loaded", at=self._clock())
+
+    def _record(self, version: str, replica: ReplicaState, result: ProofResult) -> None:
+        now = self._clock()
+        row = proofs.Proof(version, replica.name, replica.incarnation, result.ok, result.reason, result.numbers, now)
+        with self._store.begin() as tx:
+            proofs.add(tx, row)
+            ledger.append(
+                tx,
+                self._deployment,
+                "proof",
+                version,
+                result.reason,
+                actor="agent",
+                at=now,
+                data={"replica": replica.name, "ok": result.ok},
+            )

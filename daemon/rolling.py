@@ -1,0 +1,293 @@
+"""The rollout's shell: make the world match the phase, look, decide, move at most one step.
+
+Order in one tick: effects the phase wants (each with an intent row first, each idempotent), then facts, then the
+verdict, then one transaction with the move and its ledger entry. Rollback is the exception: the route first, the rows
+when the store lets us.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from daemon import ledger
+from daemon.residency import Residence, Residency
+from daemon.routing import Overtaken, Routing
+from daemon.store import Store, Tx, buffers, denials, fences, intents, rollouts, suspended, versions
+from deploy.agent import Observation
+from deploy.evidence import Evidence
+from deploy.rollout import FINAL, LIVE, Desired, Phase, RolloutConfig, Signal, desired, move
+from deploy.routes import Split
+from deploy.verdict import judge, numbers
+from monitors.metrics import Metrics
+from streams.failpoints import failpoint
+
+BACK: Final = frozenset({Signal.HARM, Signal.KILL_SWITCH, Signal.PROOF_FAILED, Signal.ROLLBACK})
+"""Signals after which the candidate is denied."""
+_PATIENCE: Final = 3
+"""Ticks in a row in which a load or proof may fail for want of an answer before it counts as failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the operator allows now."""
+
+    mode: str
+    paused: bool
+
+
+class Rolling:
+    """Drives the active rollout. One thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        routing: Routing,
+        residency: Residency,
+        soak: Callable[[str, int], str | None],
+        deployment: str,
+        clock: Callable[[], float],
+        metrics: Metrics,
+    ) -> None:
+        self._metrics = metrics
+        self._store, self._routing, self._residency = store, routing, residency
+        self._soak, self._deployment, self._clock = soak, deployment, clock
+        self._failures = 0
+
+    def tick(self, row: rollouts.Rollout, evidence: Evidence | None, seen: Observation, policy: Policy) -> Phase:
+        """One step of the active rollout; the phase it is in afterwards."""
+        phase, config = Phase(row.phase), RolloutConfig.model_validate(row.data["config"])
+        generation = self._routing.generation
+        signal, reason, facts = self._look(row, phase, config, seen, evidence, policy, generation)
+        if signal is None:
+            self._note_wait(row, reason)
+            return phase
+        try:
+            return self.apply(row, phase, signal, reason, facts, actor="daemon", generation=generation)
+        except Overtaken:
+            return phase
+
+    def apply(
+        self,
+        row: rollouts.Rollout,
+        phase: Phase,
+        signal: Signal,
+        reason: str,
+        facts: Mapping[str, Any],
+        *,
+        actor: str,
+        generation: int | None,
+        note: str = "",
+    ) -> Phase:
+        """Take one signal: whatever it changes of the route, then the rows. Raises Overtaken and IllegalMove."""
+        target = move(phase, signal)
+        if target in FINAL and phase in LIVE:
+            self._leave(row, target, reason, actor, generation)
+        self._failures = 0
+        with self._store.begin() as tx:
+            self._record(tx, row, phase, signal, target, reason, facts, actor, note)
+        failpoint(f"rollout.{target.value}.recorded")
+        return target
+
+    # ------------------------------------------------------------------------------------------------- looking
+
+    def _look(
+        self,
+        row: rollouts.Rollout,
+        phase: Phase,
+        config: RolloutConfig,
+        seen: Observation,
+        evidence: Evidence | None,
+        policy: Policy,
+        generation: int,
+    ) -> tuple[Signal | None, str, dict[str, Any]]:
+        now = self._clock()
+        facts: dict[str, Any] = {} if evidence is None else dict(numbers(evidence.processes))
+        wants = desired(phase, str(row.control), row.candidate, config)
+        try:
+            blocked = self._reconcile(row, phase, wants, config, seen, generation)
+        except Overtaken:
+            return None, "overtaken", facts
+        if blocked is not None:
+            self._failures += 1
+            if blocked.final or self._failures >= _PATIENCE:
+                return Signal.PROOF_FAILED, blocked.reason, facts
+            return None, blocked.reason, facts
+        self._failures = 0
+        if phase in LIVE and evidence is not None:
+            since = int(row.data.get("units_at_phase", 0))
+            units = evidence.processes.assigned - since
+            found = judge(phase, evidence.processes, evidence.kill, config, units, now - row.changed_at)
+            held = found.signal in (Signal.STEP_PASSED, Signal.NO_HARM) and policy.paused
+            if found.signal is not None and not held:
+                if phase is Phase.CANARY_HALF and found.signal is Signal.STEP_PASSED and _person_promotes(policy):
+                    return Signal.NEEDS_APPROVAL, "mode_asks_for_a_person", facts
+                return found.signal, found.reason, facts
+            if now >= row.deadline:
+                return Signal.DEADLINE, "deadline", facts
+            return None, "paused" if held else found.reason, facts
+        if now >= row.deadline:
+            return Signal.DEADLINE, "deadline", facts
+        return self._before_traffic(phase, policy, facts)
+
+    def _before_traffic(
+        self, phase: Phase, policy: Policy, facts: dict[str, Any]
+    ) -> tuple[Signal | None, str, dict[str, Any]]:
+        match phase:
+            case Phase.STARTING:
+                return Signal.CONTROL_READY, "control_is_an_adapter", facts
+            case Phase.SOAKING:
+                return Signal.SOAKED, "effect_proved_and_soaked", facts
+            case Phase.PROVING if policy.mode == "propose":
+                return Signal.NEEDS_APPROVAL, "mode_asks_for_a_person", facts
+            case Phase.PROVING if policy.paused:
+                return None, "paused", facts
+            case Phase.PROVING:
+                return Signal.PROVED, "effect_proved_everywhere", facts
+            case _:
+                return None, "awaiting_approval", facts
+
+    # ------------------------------------------------------------------------------------------------- effects
+
+    def _reconcile(
+        self,
+        row: rollouts.Rollout,
+        phase: Phase,
+        wants: Desired,
+        config: RolloutConfig,
+        seen: Observation,
+        generation: int,
+    ) -> Residence | None:
+        """Make residents and route what the phase wants; what failed, or None."""
+        soaking = phase is Phase.SOAKING
+        for version in wants.resident:
+            on = seen.replicas[:1] if soaking and version == row.candidate else seen.replicas
+            found = self._residency.everywhere(version, on, row.id)
+            if not found.ok:
+                return found
+        if soaking:
+            failed = self._soak(row.candidate, config.soak_requests)
+            if failed is not None:
+                return Residence(False, failed)
+        self._route(row, phase, wants, config, generation)
+        if wants.share is not None:
+            self._routing.renew(config.lease_s / 3.0)
+        return None
+
+    def _route(
+        self, row: rollouts.Rollout, phase: Phase, wants: Desired, config: RolloutConfig, generation: int
+    ) -> None:
+        split = None
+        if wants.share is not None:
+            split = Split(rollout=row.id, candidate=row.candidate, share=wants.share, lease_s=config.lease_s)
+        if _same(self._routing, wants.control, split):
+            return
+        self.write(row.id, wants.control, split, phase.value, "daemon", generation)
+
+    def write(
+        self, owner: str, control: str | None, split: Split | None, reason: str, actor: str, generation: int
+    ) -> None:
+        """Change the route with an intent row before it. Raises Overtaken."""
+        args = {"control": control, "split": None if split is None else split.model_dump()}
+        with self._store.begin() as tx:
+            intent = intents.declare(tx, rollout=owner, effect="route", args=args, reason=reason, at=self._clock())
+            floor = fences.current(tx, self._deployment)
+        failpoint(f"rollout.{reason}.before_route")
+        ack = self._routing.serve(control, split, generation=generation, actor=actor, reason=reason, floor=floor)
+        failpoint(f"rollout.{reason}.after_route")
+        with self._store.begin() as tx:
+            intents.settle(tx, intent, "done", reason="acknowledged", at=self._clock())
+            fences.adopt(tx, self._deployment, ack.epoch, holder=actor, at=self._clock())
+
+    def _leave(self, row: rollouts.Rollout, target: Phase, reason: str, actor: str, generation: int | None) -> None:
+        """End the split. Towards control it is the one effect without an intent row: the route first."""
+        if target is Phase.PROMOTED:
+            self.write(row.id, row.candidate, None, "promoted", actor, self._routing.generation)
+            return
+        failpoint("rollout.back.before_route")
+        route = self._routing.route
+        if route is None or route.split is not None or route.control != row.control:
+            self._routing.serve(
+                row.control, None, generation=generation, actor=actor, reason=f"{target.value}:{reason}"
+            )
+        failpoint("rollout.back.after_route")
+
+    # ------------------------------------------------------------------------------------------------- recording
+
+    def _record(
+        self,
+        tx: Tx,
+        row: rollouts.Rollout,
+        phase: Phase,
+        signal: Signal,
+        target: Phase,
+        reason: str,
+        facts: Mapping[str, Any],
+        actor: str,
+        note: str,
+    ) -> None:
+        now = self._clock()
+        data = {**row.data, "units_at_phase": int(facts.get("units", 0)), "waiting": ""}
+        rollouts.update_phase(tx, row.id, phase=target.value, reason=reason, at=now, data=data, ended=target in FINAL)
+        entry = {
+            "from_phase": phase.value,
+            "to_phase": target.value,
+            "signal": signal.value,
+            "candidate": row.candidate,
+            "control": row.control,
+            "epoch": self._routing.epoch,
+            **{k: v for k, v in facts.items() if v == v},
+        }
+        ledger.append(tx, self._deployment, "rollout", row.id, reason, actor=actor, at=now, data=entry, note=note)
+        fences.adopt(tx, self._deployment, self._routing.epoch, holder=actor, at=now)
+        if target in FINAL:
+            self._metrics.verdicts.labels(verdict=target.value).inc()
+        if target is Phase.PROMOTED:
+            versions.promote(tx, row.candidate, now)
+        elif target in (Phase.ROLLED_BACK, Phase.DENIED):
+            deny(tx, self._deployment, row.candidate, f"{target.value}:{reason}", actor, now)
+            if signal in (Signal.HARM, Signal.KILL_SWITCH) and target is Phase.ROLLED_BACK:
+                suspend(tx, self._deployment, row.id, row.candidate, actor, now)
+
+    def _note_wait(self, row: rollouts.Rollout, reason: str) -> None:
+        if row.data.get("waiting") == reason:
+            return
+        with self._store.begin() as tx:
+            data = {**row.data, "waiting": reason}
+            rollouts.update_phase(tx, row.id, phase=row.phase, reason=row.reason, at=row.changed_at, data=data)
+
+
+def deny(tx: Tx, deployment: str, version: str, reason: str, actor: str, now: float) -> None:
+    """Never route it again without an explicit approval."""
+    denials.deny(tx, deployment, version, reason=reason, actor=actor, at=now)
+    versions.set_status(tx, version, "denied")
+
+
+def suspend(tx: Tx, deployment: str, rollout: str, version: str, actor: str, now: float) -> int:
+    """Suspend the new examples (never replay or anchors) that a harmful version was trained on; how many."""
+    row = versions.get(tx, version)
+    if row is None or row.buffer is None:
+        return 0
+    ids = [item.exchange_id for item in buffers.items(tx, row.buffer, "new")]
+    count = suspended.add(tx, rollout, ids, now)
+    data = {"examples": count, "buffer": row.buffer, "version": version}
+    ledger.append(tx, deployment, "suspension", rollout, "harmful_version", actor=actor, at=now, data=data)
+    return count
+
+
+def _person_promotes(policy: Policy) -> bool:
+    return policy.mode in ("propose", "canary")
+
+
+def _same(routing: Routing, control: str | None, split: Split | None) -> bool:
+    route = routing.route
+    if route is None or route.control != control or (route.split is None) != (split is None):
+        return False
+    if route.split is None or split is None:
+        return True
+    return (route.split.rollout, route.split.candidate, route.split.share) == (
+        split.rollout,
+        split.candidate,
+        split.share,
+    )

@@ -1,0 +1,96 @@
+"""The one place from which the daemon changes what is served.
+
+Holds the newest route file in memory, so that a rollback needs neither store nor log. Two threads write: the
+controller's tick and the API's rollback. A tick that saw an older ``generation`` is refused, so a slow tick never
+undoes a rollback.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from deploy.agent import RouteAck
+from deploy.routes import Route, RouteFile, Split
+
+
+class RouteWriter(Protocol):
+    """What routing needs of the agent."""
+
+    def write_route(self, route: RouteFile) -> RouteAck:
+        """Write the file, push it to the gateways, wait for their answers."""
+        ...
+
+
+class Overtaken(Exception):
+    """Somebody changed the route since the caller looked: look again."""
+
+
+class Routing:
+    """The route of one deployment."""
+
+    def __init__(self, agent: RouteWriter, deployment: str, alias: str, clock: Callable[[], float]) -> None:
+        self._agent, self._deployment, self._alias, self._clock = agent, deployment, alias, clock
+        self._lock = threading.RLock()
+        self._file: RouteFile | None = None
+        self._renewed_at = 0.0
+        self.generation = 0
+
+    @property
+    def file(self) -> RouteFile | None:
+        """The newest route file; None before the first."""
+        return self._file
+
+    @property
+    def route(self) -> Route | None:
+        """Our route in it."""
+        return None if self._file is None else self._file.route(self._alias)
+
+    @property
+    def epoch(self) -> int:
+        """Its epoch; 0 before the first."""
+        return 0 if self._file is None else self._file.epoch
+
+    def adopt(self, found: RouteFile | None) -> None:
+        """Take over what lies on the host, when it is newer than what we hold."""
+        with self._lock:
+            if found is not None and found.epoch > self.epoch:
+                self._file, self.generation = found, self.generation + 1
+
+    def serve(
+        self,
+        control: str | None,
+        split: Split | None,
+        *,
+        generation: int | None,
+        actor: str,
+        reason: str,
+        floor: int = 0,
+    ) -> RouteAck:
+        """Change what is served. ``generation`` None: unconditionally (a rollback). Raises Overtaken."""
+        with self._lock:
+            if generation is not None and generation != self.generation:
+                raise Overtaken
+            route = Route(deployment=self._deployment, alias=self._alias, control=control, split=split)
+            ack = self._write(max(self.epoch, floor) + 1, route, actor, reason)
+            self.generation += 1
+            return ack
+
+    def renew(self, every_s: float) -> bool:
+        """Renew the lease of a split when ``every_s`` went by since the last time; whether it did."""
+        with self._lock:
+            route, file = self.route, self._file
+            if route is None or file is None or route.split is None or self._clock() - self._renewed_at < every_s:
+                return False
+            split = route.split.model_copy(update={"lease_seq": route.split.lease_seq + 1})
+            self._write(file.epoch, route.model_copy(update={"split": split}), file.actor, file.reason)
+            return True
+
+    def _write(self, epoch: int, route: Route, actor: str, reason: str) -> RouteAck:
+        now = self._clock()
+        others = () if self._file is None else tuple(r for r in self._file.routes if r.alias != self._alias)
+        file = RouteFile(epoch=epoch, actor=actor, reason=reason, written_at=now, routes=(*others, route))
+        ack = self._agent.write_route(file)
+        self._file, self._renewed_at = file, now
+        return ack

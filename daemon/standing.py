@@ -1,0 +1,69 @@
+"""Who serves, and where one can go back to: derived from the promoted stack and the route, kept in memory for a
+rollback.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from daemon.faults import Refused
+from daemon.store import Read, versions
+from deploy.routes import Route
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The champion, the rollback targets (newest first, identity last) and the identity version."""
+
+    champion: str | None
+    """None: the deployment never promoted and serves its base (or the identity)."""
+    targets: tuple[str, ...]
+    identity: str | None
+
+    @property
+    def previous(self) -> str | None:
+        """The version to go back to."""
+        return self.targets[0] if self.targets else None
+
+    def way_back(self, serving: str | None, to: str | None, *, in_rollout: bool) -> tuple[str, str | None]:
+        """(version to leave, version to serve instead) of a rollback. Raises Refused.
+
+        In a rollout the candidate is left for the control; otherwise the champion for the newest target.
+        """
+        if in_rollout and serving is not None:
+            control = self.champion or self.identity
+            return serving, self._checked(to) if to is not None else control
+        if self.champion is None:
+            raise Refused(
+                "nothing_to_roll_back",
+                "nothing to roll back: the base (or the identity version) serves, and there is nothing below it",
+            )
+        target = self._checked(to) if to is not None else self.previous
+        return self.champion, target
+
+    def _checked(self, to: str) -> str:
+        if to not in self.targets and to != self.champion:
+            known = ", ".join(self.targets) or "none"
+            raise Refused(
+                "no_rollback_target",
+                f"{to} is no rollback target: expected one of {known} (promoted before, not denied)",
+            )
+        return to
+
+    def without(self, version: str | None) -> Standing:
+        """The standing after leaving the champion, for when the store cannot be asked."""
+        if version is None and self.champion is None:
+            return self
+        first = self.targets[0] if self.targets else None
+        champion = None if first == self.identity else first
+        return replace(self, champion=champion, targets=self.targets[1:] or self.targets)
+
+
+def standing(read: Read, deployment: str, identity: str | None, route: Route | None) -> Standing:
+    """From the rows: the top of the promoted stack is the champion, unless the route says that an older one serves."""
+    stack = [v.version for v in versions.promoted_stack(read, deployment)]
+    if route is not None and route.control in stack:
+        stack = stack[stack.index(route.control) :]
+    champion = stack[0] if stack else None
+    below = tuple(stack[1:]) + ((identity,) if identity else ())
+    return Standing(champion, below if champion is not None else (), identity)

@@ -1,0 +1,130 @@
+"""The status document: where everything is, JSON-able, for the command line, the live view and people's scripts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from daemon.api.looks import alarm_view
+from daemon.config import Config
+from daemon.ingest import Ingest
+from daemon.routing import Routing
+from daemon.standing import Standing
+from daemon.store import Read, Store, alarms, counters, cycles, jobs, rollouts, states, suspended
+from deploy.agent import Observation
+from deploy.evidence import Evidence
+from deploy.rollout import Phase, RolloutConfig
+from deploy.verdict import numbers
+
+Json = dict[str, Any]
+
+
+def status(
+    store: Store, config: Config, standing: Standing, seen: Observation, routing: Routing, ingest: Ingest
+) -> Json:
+    """One consistent snapshot of the store, with what is held in memory beside it."""
+    name, evidence = config.deployment.name, ingest.evidence
+    with store.read() as read:
+        row = rollouts.active(read, name)
+        cycle = cycles.active(read, name)
+        counted = counters.get_all(read)
+        return {
+            "deployment": name,
+            "mode": config.mode,
+            "paused": states.get(read, "paused") == b"1",
+            "champion": standing.champion,
+            "previous": standing.previous,
+            "identity": standing.identity,
+            "targets": list(standing.targets),
+            "route": _route(routing),
+            "rollout": None if row is None else _rollout(row, evidence),
+            "cycle": None if cycle is None else _cycle(read, cycle),
+            "replicas": [_replica(r, standing) for r in seen.replicas],
+            "counts": counted,
+            "suspended": suspended.counts(read),
+            "lag": {f"{topic}/{partition}": n for (topic, partition), n in ingest.lag().items()},
+            "alarms": [alarm_view(a) for a in alarms.newest(read, name, 20)],
+        }
+
+
+def _route(routing: Routing) -> Json:
+    route, file = routing.route, routing.file
+    if route is None or file is None:
+        return {"epoch": 0, "control": None, "candidate": None, "share": None, "actor": None, "reason": None}
+    return {
+        "epoch": file.epoch,
+        "control": route.control,
+        "candidate": None if route.split is None else route.split.candidate,
+        "share": None if route.split is None else route.split.share,
+        "actor": file.actor,
+        "reason": file.reason,
+    }
+
+
+def _rollout(row: rollouts.Rollout, evidence: Evidence | None) -> Json:
+    config = RolloutConfig.model_validate(row.data["config"])
+    share = {
+        Phase.CANARY_SMALL.value: config.share_small,
+        Phase.CANARY_HALF.value: config.share_half,
+        Phase.AWAITING_PROMOTION.value: config.share_half,
+        Phase.PROBATION.value: config.share_probation,
+    }.get(row.phase)
+    return {
+        "id": row.id,
+        "candidate": row.candidate,
+        "control": row.control,
+        "phase": row.phase,
+        "share": share,
+        "reason": row.reason,
+        "waiting": row.data.get("waiting", ""),
+        "started_at": row.started_at,
+        "deadline": row.deadline,
+        "evidence": {} if evidence is None else _evidence(evidence, config),
+    }
+
+
+def _evidence(evidence: Evidence, config: RolloutConfig) -> Json:
+    seen = numbers(evidence.processes)
+    units = {"e_harm": "units_rewarded", "e_sample_ratio": "units"}
+    shown: Json = {}
+    for key, value in seen.items():
+        if key.startswith("e_"):
+            counted = seen[units[key]] if key in units else seen["units_matured_control"] + seen["units_matured_canary"]
+            shown[key[2:]] = {"e": value, "needs": config.threshold, "units": int(counted)}
+        elif value == value:
+            shown[key] = value
+    return shown
+
+
+def _cycle(read: Read, row: cycles.Cycle) -> Json:
+    hidden = {"slice"}  # weights by the thousand; the alarm shows its words
+    data = {k: v for k, v in row.data.items() if k not in hidden}
+    job = jobs.get(read, str(row.data["job"])) if row.data.get("job") else None
+    if job is not None:
+        report = job.report
+        data["training"] = {
+            "state": job.state,
+            "attempt": job.attempt,
+            "step": report.get("step"),
+            "steps": report.get("steps"),
+            "reason": job.reason,
+        }
+    return {
+        "id": row.id,
+        "phase": row.phase,
+        "cause": row.cause,
+        "reason": row.reason,
+        "started_at": row.started_at,
+        "counts": data,
+    }
+
+
+def _replica(replica: Any, standing: Standing) -> Json:
+    needed = standing.champion or standing.identity
+    ready = bool(replica.alive) and (needed is None or bool(replica.proved.get(needed)))
+    return {
+        "name": replica.name,
+        "alive": replica.alive,
+        "ready": ready,
+        "models": sorted(replica.models),
+        "proved": {version: bool(ok) for version, ok in replica.proved.items()},
+    }

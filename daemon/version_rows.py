@@ -1,0 +1,25 @@
+"""A registered version as a row of the store."""
+
+from __future__ import annotations
+
+from adapters.manifest import Manifest
+from adapters.registry import Registry
+from daemon.store import versions
+
+
+def row_of(manifest: Manifest, registry: Registry, now: float) -> versions.Version:
+    """The row of a version that the registry just admitted."""
+    return versions.Version(
+        version=manifest.version,
+        deployment=manifest.deployment,
+        tenant=manifest.tenant,
+        kind=manifest.kind,
+        digest=manifest.digest,
+        base_digest=manifest.base_digest,
+        parent=manifest.parent,
+        status="registered",
+        gate=None,
+        manifest=str(registry.path(manifest.version) / "manifest.json"),
+        buffer=manifest.buffer_digest,
+        created_at=now,
+    )
