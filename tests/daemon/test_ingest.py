@@ -1,0 +1,281 @@
+"""The ingest against a real log file and a real store: once and only once, whatever is redelivered, killed or malformed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from daemon.ingest import Ingest, IngestPorts
+from daemon.store import Store, counters, dead_letters, exchanges, feedback, offsets, rollouts, units
+from deploy.processes import Path as EvidencePath
+from deploy.rollout import Phase, RolloutConfig
+from monitors.alarms import Alarm, AlarmKind
+from monitors.metrics import Metrics
+from streams.codec import encode_exchange, encode_feedback
+from streams.config import JoinConfig
+from streams.events import Exchange, Feedback
+from streams.sqlite_log import SqliteSource
+from streams.sqlite_sink import SqliteSink
+from tests.daemon.events import exchange, feedback as said
+
+TRAFFIC, FEEDBACK = "homeostat.traffic", "homeostat.feedback"
+
+
+@dataclass
+class CountingWatch:
+    """Counts what it is shown; alarms at the third exchange. Its state is the counts."""
+
+    seen: list[str] = field(default_factory=list[str])
+    rewards: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
+    rebased: int = 0
+
+    def observe_exchange(self, exchange: Exchange) -> list[Alarm]:
+        self.seen.append(exchange.exchange_id)
+        if len(self.seen) != 3:
+            return []
+        return [
+            Alarm(
+                alarm_id="a1",
+                deployment="support",
+                kind=AlarmKind.INPUT,
+                detector="counting",
+                primary=True,
+                confirmed=True,
+                at=exchange.received_at,
+                event_index=3,
+            )
+        ]
+
+    def observe_reward(self, exchange: Exchange, reward: float) -> list[Alarm]:
+        self.rewards.append((exchange.exchange_id, reward))
+        return []
+
+    def rebase(self, now: float, reason: str) -> None:
+        self.rebased += 1
+
+    def dump_parts(self) -> dict[str, bytes]:
+        rewards = " ".join(f"{name}={value}" for name, value in self.rewards)
+        return {"seen": " ".join(self.seen).encode(), "rewards": rewards.encode()}
+
+    @classmethod
+    def load(cls, parts: dict[str, bytes]) -> CountingWatch:
+        rewards = [entry.split("=") for entry in parts.get("rewards", b"").decode().split()]
+        return cls(parts.get("seen", b"").decode().split(), [(name, float(value)) for name, value in rewards])
+
+
+@dataclass
+class Bench:
+    """A log file, a store, and ingests on them."""
+
+    folder: Path
+    store: Store
+    now: float = 2000.0
+    made: list[Ingest] = field(default_factory=list[Ingest])
+
+    def ingest(self, valid: Callable[[str], bool] = lambda _token: True) -> Ingest:
+        """A fresh ingest, as after a restart."""
+        made = Ingest(
+            IngestPorts(
+                deployment="support",
+                store=self.store,
+                source=SqliteSource(self.folder / "log.db"),
+                join=JoinConfig(window_s=600.0, lateness_s=1.0),
+                make_watch=CountingWatch.load,
+                token_is_valid=lambda token, _x, _f, _now: valid(token),
+                clock=lambda: self.now,
+                metrics=Metrics(),
+            )
+        )
+        self.made.append(made)
+        made.start()
+        return made
+
+    def send(self, *events: Exchange | Feedback, token: str | None = "t") -> None:
+        """Append events to the log."""
+        sink = SqliteSink(self.folder / "log.db")
+        for event in events:
+            if isinstance(event, Exchange):
+                sink.append(TRAFFIC, event.session, encode_exchange(event, "test"))
+            else:
+                sink.append(FEEDBACK, event.session, encode_feedback(event, "test", token))
+        assert sink.flush(5.0)
+        sink.close()
+
+    def send_raw(self, topic: str, value: bytes) -> None:
+        """Append bytes to the log."""
+        sink = SqliteSink(self.folder / "log.db")
+        sink.append(topic, "k", value)
+        assert sink.flush(5.0)
+        sink.close()
+
+
+@pytest.fixture
+def bench(tmp_path: Path, store: Store) -> Generator[Bench]:
+    made = Bench(tmp_path, store)
+    yield made
+    for ingest in made.made:
+        ingest.close()
+
+
+def drain(ingest: Ingest) -> int:
+    """Read until nothing is left."""
+    total = 0
+    while n := ingest.step(0.0):
+        total += n
+    return total
+
+
+def watch_of(ingest: Ingest) -> CountingWatch:
+    assert isinstance(ingest.watch, CountingWatch)
+    return ingest.watch
+
+
+def test_events_are_stored_joined_and_shown_once(bench: Bench) -> None:
+    bench.send(exchange(1), exchange(2), said(1, "x1"))
+    ingest = bench.ingest()
+    assert drain(ingest) == 3
+    assert watch_of(ingest).seen == ["x1", "x2"]
+    assert watch_of(ingest).rewards == [("x1", 1.0)]
+    with bench.store.read() as read:
+        assert set(exchanges.get_many(read, ["x1", "x2"])) == {"x1", "x2"}
+        assert [f.feedback_id for f in feedback.for_exchanges(read, ["x1"])["x1"]] == ["f1"]
+        assert counters.get_all(read) == {"exchanges": 2, "feedback": 1, "joined": 1}
+
+
+def test_redelivery_changes_nothing(bench: Bench) -> None:
+    events = [exchange(1), exchange(2), said(1, "x1")]
+    bench.send(*events)
+    ingest = bench.ingest()
+    drain(ingest)
+    before = watch_of(ingest).dump_parts()
+    bench.send(*events)
+    assert drain(ingest) == 3
+    assert watch_of(ingest).dump_parts() == before
+    with bench.store.read() as read:
+        assert counters.get_all(read)["duplicates"] == 3
+        assert counters.get_all(read)["joined"] == 1
+
+
+def test_a_restart_goes_on_where_the_transaction_ended(bench: Bench) -> None:
+    bench.send(exchange(1), exchange(2))
+    drain(bench.ingest())
+    bench.send(exchange(3), said(1, "x1"))
+    second = bench.ingest()
+    assert drain(second) == 2
+    assert watch_of(second).seen == ["x1", "x2", "x3"]
+    assert watch_of(second).rewards == [("x1", 1.0)]
+
+
+def test_a_failed_transaction_leaves_memory_as_it_was(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.send(exchange(1))
+    ingest = bench.ingest()
+    drain(ingest)
+    bench.send(exchange(2), said(1, "x1"))
+
+    def broken(*_: object) -> None:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(offsets, "put", broken)
+        with pytest.raises(OSError, match="disk full"):
+            ingest.step(0.0)
+    assert watch_of(ingest).seen == ["x1"]
+    bench.ingest()
+    third = bench.made[-1]
+    assert drain(third) == 2
+    assert watch_of(third).seen == ["x1", "x2"]
+    assert watch_of(third).rewards == [("x1", 1.0)]
+
+
+def test_what_cannot_be_read_is_a_dead_letter_and_the_rest_goes_on(bench: Bench) -> None:
+    bench.send_raw(TRAFFIC, b"{not json")
+    bench.send(exchange(1))
+    ingest = bench.ingest()
+    assert drain(ingest) == 2
+    assert watch_of(ingest).seen == ["x1"]
+    with bench.store.read() as read:
+        assert dead_letters.by_reason(read) == {"not_json": 1}
+        assert offsets.get_all(read)[TRAFFIC, 0] == 2
+
+
+def test_feedback_with_a_forged_token_moves_no_reward(bench: Bench) -> None:
+    bench.send(exchange(1), said(1, "x1"), token="forged")
+    ingest = bench.ingest(valid=lambda token: token != "forged")
+    drain(ingest)
+    assert watch_of(ingest).rewards == []
+
+
+def test_feedback_may_come_before_its_exchange_even_over_a_restart(bench: Bench) -> None:
+    bench.send(said(1, "x1"))
+    drain(bench.ingest())
+    bench.send(exchange(1))
+    second = bench.ingest()
+    drain(second)
+    assert watch_of(second).rewards == [("x1", 1.0)]
+
+
+def test_an_alarm_is_stored_once_with_its_ledger_entry(bench: Bench) -> None:
+    bench.send(*(exchange(n) for n in range(1, 5)))
+    drain(bench.ingest())
+    from daemon.store import alarms, ledger
+
+    with bench.store.read() as read:
+        assert [a.alarm_id for a in alarms.unanswered(read, "support")] == ["a1"]
+        assert [(e.kind, e.reason) for e in ledger.of_subject(read, "a1")] == [("alarm_input", "confirmed")]
+
+
+def running(store: Store) -> rollouts.Rollout:
+    """An active rollout of 15 seconds of maturity."""
+    config = RolloutConfig(maturity_s=15.0, lateness_s=1.0)
+    row = rollouts.Rollout(
+        id="r1",
+        deployment="support",
+        candidate="support-bbbbbbbbbbbb",
+        control="support-aaaaaaaaaaaa",
+        cause="a1",
+        phase=Phase.CANARY_HALF.value,
+        active=True,
+        reason="test",
+        data={"config": config.model_dump(mode="json"), "latency_tau_s": 10.0, "slice": None},
+        started_at=1000.0,
+        changed_at=1000.0,
+        deadline=9000.0,
+    )
+    with store.begin() as tx:
+        rollouts.create(tx, row)
+    return row
+
+
+def in_rollout(number: int, canary: bool) -> Exchange:
+    return exchange(number, rollout="r1", arm="canary" if canary else "control", propensity=0.5)
+
+
+def test_units_and_their_evidence_survive_a_restart_in_the_middle(bench: Bench) -> None:
+    bench.now = 1003.0
+    running(bench.store)
+    bench.send(in_rollout(1, True), in_rollout(2, False), said(1, "x1"))
+    drain(bench.ingest())
+    bench.send(in_rollout(3, True), said(2, "x2", value=False), said(3, "x3"))
+    second = bench.ingest()
+    drain(second)
+    bench.now = 1050.0
+    second.step(0.0)
+    with bench.store.read() as read:
+        stored = units.events_of(read, "r1")
+        assert [u.session for u in units.of_rollout(read, "r1")] == ["s1", "s2", "s3"]
+    by_path = [(e.path, e.unit, e.value) for e in stored if e.path != EvidencePath.ASSIGNED.value]
+    assert by_path == [
+        ("harm", 0, 1.0),
+        ("harm", 1, 0.0),
+        ("harm", 2, 1.0),
+        ("promote", 0, 1.0),
+        ("promote", 1, 0.0),
+        ("promote", 2, 1.0),
+    ]
+    third = bench.ingest()
+    assert second.evidence is not None
+    assert third.evidence is not None
+    assert third.evidence.processes == second.evidence.processes
