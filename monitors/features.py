@@ -117,8 +117,8 @@ class Features:
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> Features:
         """Inverse of ``to_dict``."""
-        arrays = (unpack(stored[name]) for name in ("idf", "projection", "mean", "whiten"))
-        return cls(*arrays, stored["surprisal"])
+        idf, projection, mean, whiten = (unpack(stored[name]) for name in ("idf", "projection", "mean", "whiten"))
+        return cls(idf, projection, mean, whiten, stored["surprisal"])
 
 
 def pack(array: Array) -> dict[str, Any]:

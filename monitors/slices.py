@@ -2,8 +2,8 @@
 """Learning which prompts an alarm is about, from a window that mixes them with old traffic.
 
 Logistic regression on hashed n-grams from positive and unlabelled data: the reference is old; a window prompt is new
-with a probability that is estimated in rounds. In each round all scores are held out (4 folds by session); the ratio of the
-reference's score density to the window's (isotonic regression) gives each window prompt's probability to be new,
+with a probability that is estimated in rounds. In each round all scores are held out (4 folds by session); the ratio of
+the reference's score density to the window's (isotonic regression) gives each window prompt's probability to be new,
 1 - (1 - share) * ratio, as in Elkan and Noto, "Learning classifiers from only positive and unlabeled data", KDD 2008.
 The threshold is the held-out reference score that only ``outside_share`` of the reference exceeds.
 """

@@ -128,6 +128,7 @@ class Watch:
             self._fit()
         else:
             self._phase = "warming"
+            self._features = self._mewma = self._bet = self._fitted_blob = None
 
     def slice_now(self) -> SliceModel | None:
         """The alarm's slice learned anew from all prompts since its onset; None when no alarm stands or too few came.
@@ -223,10 +224,10 @@ class Watch:
         state = "confirmed" if confirmed else "dismissed"
         alarm = self._alarm(exchange, AlarmKind.INPUT, detector, True, confirmed, evidence, result.slice, state)
         if confirmed:
-            self._phase = "alarmed"
             self._onset = self._counted - len(fresh) - len(before)
-        else:
-            self._rearm()
+        self._rearm()
+        if confirmed:
+            self._phase = "alarmed"
         return [alarm]
 
     def _rearm(self) -> None:
@@ -312,7 +313,7 @@ class Watch:
         watch._rewards = RewardWatch.load(config, moving["rewards"])
         watch._informers = {name: Informer.load(stored) for name, stored in moving["informers"].items()}
         watch._recent = Recent.load_parts(config.recent_size, parts)
-        if "fitted" in parts:
+        if moving["mewma"] is not None:  # else the stored fit is one that a rebase has ended
             watch._load_fitted(parts["fitted"], moving)
         if watch._phase == "warming":
             watch._reference = [Seen(*row) for row in moving["warming"]]
@@ -326,9 +327,7 @@ class Watch:
         # Prompts since the suspicion were not given to the detector.
         after = self._counted - int(self._suspicion["counted"]) if self._suspicion else 0
         fed = min(self._since_reset, KEPT)
-        recent = [s.text for s in self._recent.newest(after + fed)][:fed] if self._phase != "alarmed" else []
-        if self._phase in ("warming", "alarmed"):
-            moving["bet"] = {**moving["bet"], "events": 0}
+        recent = [s.text for s in self._recent.newest(after + fed)][:fed]
         self._bet = ClassifierBet.load(moving["bet"], [s.text for s in self._reference], recent)
         self._fitted_blob = blob
 

@@ -13,7 +13,7 @@ class WatchConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     reference_size: Annotated[int, Field(ge=100, le=20_000)] = 1500
-    """Prompts of quiet traffic that everything is compared with: fewer make the detectors blind, more delay the start."""
+    """Prompts of quiet traffic that everything is compared with: fewer blind the detectors, more delay the start."""
     events_between_false_alarms: Annotated[float, Field(ge=1_000)] = 50_000
     """The deployment's one budget: mean events between confirmed alarms without drift, over all primary detectors."""
     events_between_suspicions: Annotated[float, Field(ge=500)] = 1_500

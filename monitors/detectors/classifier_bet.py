@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from monitors.bets import log_mean_exp
 from monitors.features import BUCKETS, Array
-from monitors.grams import hashed, word_grams, words
+from monitors.grams import bucket, hashed, word_grams, words
 
 WINDOW = 100
 """Recent prompts that the classifier learns from."""
@@ -115,10 +115,10 @@ class ClassifierBet:
     def moved_words(self, texts: Iterable[str], count: int = 8) -> list[str]:
         """The words and pairs of ``texts`` that speak most for the recent traffic: the explanation."""
         weighted = {
-            gram: float(self._weights[found[0]])
+            gram: float(self._weights[bucket(gram, BUCKETS)])
             for text in texts
             for gram in word_grams(words(text))
-            if "\x02" not in gram and len(found := _grams_of(gram))
+            if "\x02" not in gram
         }
         return sorted(weighted, key=lambda gram: (-weighted[gram], gram))[:count]
 
@@ -145,9 +145,3 @@ class ClassifierBet:
 
 def _grams(text: str) -> Grams:
     return np.array(hashed(text, BUCKETS), dtype=np.int64)
-
-
-def _grams_of(gram: str) -> list[int]:
-    from monitors.grams import bucket
-
-    return [bucket(gram, BUCKETS)]
