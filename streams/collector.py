@@ -2,8 +2,8 @@
 
 The joiner keeps tens of thousands of events alive, each a dozen objects; with the default of a collection every 700
 allocations nearly half of the ingestion's time went into looking through them (measured: 30 k events per CPU second
-against 52 k, 60 k without any collection). Reference counting frees all that the stream makes; cycles come from tracebacks
-and libraries and can wait.
+against 52 k, 60 k without any collection). Reference counting frees all that the stream makes; cycles come from
+tracebacks and libraries and can wait.
 """
 
 from __future__ import annotations

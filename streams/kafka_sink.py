@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaError, MessageSizeTooLargeError
+from kafka.errors import KafkaError, MessageSizeTooLargeError, RetriableError
 
 from streams.config import LogConfig
 from streams.errors import LogMisconfigured, LogUnavailable
@@ -170,13 +170,20 @@ class KafkaSink:
             except MessageSizeTooLargeError:
                 queue.popleft()
                 self._settle(topic, lost=True)
-            except KafkaError:  # no metadata, buffer full: the event stays first in its queue
+            except KafkaError as error:  # no metadata, buffer full: the event stays first in its queue
                 self._failures += 1
+                if not isinstance(error, RetriableError):
+                    self._start_over(producer)
                 self._retry_at[topic] = self._monotonic() + RETRY_S
                 return
             else:
                 queue.popleft()
                 future.add_both(lambda result, topic=topic: self._settle(topic, lost=isinstance(result, Exception)))
+
+    def _start_over(self, producer: KafkaProducer) -> None:
+        """A producer that lost its identity (its broker was made anew) never sends again: make another one."""
+        self._producer = None
+        producer.close(timeout=0.0)
 
     def _settle(self, topic: str, *, lost: bool) -> None:
         with self._changed:

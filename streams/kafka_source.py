@@ -124,7 +124,7 @@ class KafkaSource:
         for place, at in self._next.items():
             end = max(consumer.highwater(TopicPartition(*place)) or 0, self._ends.get(place, 0))
             lags[place] = max(0, end - max(0, at))
-            if lags[place] and not lags[place] > 2:
+            if 0 < lags[place] <= 2:
                 # Transaction markers take offsets but are no records: ask the client how far it really is.
                 lags[place] = max(0, end - (consumer.position(TopicPartition(*place), timeout_ms=0) or at))
         return lags

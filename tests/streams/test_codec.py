@@ -215,6 +215,7 @@ TEXT = st.text(max_size=60)
 VALID_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
 
+@pytest.mark.slow
 @given(TEXT, TEXT, st.lists(TEXT, max_size=3))
 @settings(max_examples=150, deadline=None)
 def test_any_text_can_be_encoded_and_decoded(completion: str, role: str, contents: list[str]) -> None:
@@ -233,6 +234,7 @@ JSON = st.recursive(
 FIELDS = sorted(orjson.loads(wire(FULL).value)["data"])
 
 
+@pytest.mark.slow
 @given(st.sampled_from(FIELDS), JSON)
 @settings(max_examples=300, deadline=None)
 def test_any_value_in_any_field_decodes_or_is_refused(name: str, value: object) -> None:
@@ -240,6 +242,7 @@ def test_any_value_in_any_field_decodes_or_is_refused(name: str, value: object) 
     assert isinstance(result, Decoded) or result.reason in set(Reason)
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=200), st.integers(0, 2000), st.integers(0, 255))
 @settings(max_examples=300, deadline=None)
 def test_no_bytes_make_it_raise(noise: bytes, place: int, byte: int) -> None:

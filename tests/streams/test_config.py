@@ -30,6 +30,7 @@ def test_wrong_options_are_refused(section: dict[str, Any]) -> None:
         LogConfig.model_validate(section)
 
 
+@pytest.mark.slow
 def test_security_reaches_the_client(tmp_path: Path) -> None:
     from streams.kafka_client import client_options
 
@@ -50,6 +51,7 @@ def test_security_reaches_the_client(tmp_path: Path) -> None:
     assert "s3cret" not in repr(security)
 
 
+@pytest.mark.slow
 def test_an_unreadable_password_file_is_the_users_to_mend(tmp_path: Path) -> None:
     from streams.kafka_client import client_options
 

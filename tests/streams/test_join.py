@@ -316,10 +316,11 @@ def play(events: Iterable[Exchange | Feedback], batch: int) -> tuple[list[Findin
     return findings, one
 
 
-def final(findings: Sequence[Finding]) -> list[Finding]:
+def final(findings: Sequence[Finding]) -> list[Closed | Unlabelled]:
     return [f for f in findings if isinstance(f, (Closed, Unlabelled))]
 
 
+@pytest.mark.slow
 @given(streams(), st.randoms(use_true_random=False), st.integers(1, 7), st.integers(1, 7))
 @settings(max_examples=200, deadline=None)
 def test_reordering_within_the_lateness_and_redelivery_change_no_example(
@@ -338,6 +339,7 @@ def test_reordering_within_the_lateness_and_redelivery_change_no_example(
     assert one.sizes == other.sizes
 
 
+@pytest.mark.slow
 @given(streams(), st.integers(1, 7))
 @settings(max_examples=100, deadline=None)
 def test_redelivery_of_everything_says_only_duplicate(events: list[Exchange | Feedback], batch: int) -> None:
@@ -348,6 +350,7 @@ def test_redelivery_of_everything_says_only_duplicate(events: list[Exchange | Fe
     assert all(isinstance(f, Duplicate) for f in again) and len(again) == len(events)
 
 
+@pytest.mark.slow
 @given(streams(), st.integers(1, 7))
 @settings(max_examples=100, deadline=None)
 def test_every_event_is_accounted_for_once(events: list[Exchange | Feedback], batch: int) -> None:
@@ -360,6 +363,7 @@ def test_every_event_is_accounted_for_once(events: list[Exchange | Feedback], ba
     assert one.sizes["pending"] == 1 or one.sizes["pending"] == 0
 
 
+@pytest.mark.slow
 @given(streams(), st.integers(0, 40), st.integers(1, 7))
 @settings(max_examples=100, deadline=None)
 def test_a_crash_between_two_batches_changes_no_example(

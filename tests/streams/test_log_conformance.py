@@ -268,6 +268,7 @@ def test_two_sinks_append_to_one_log(rig: Rig, opened: Callable[[Any], Any]) -> 
     assert len({(r.partition, r.offset) for r in got}) == len({r.value for r in got}) == 200
 
 
+@pytest.mark.slow
 def test_a_log_that_cannot_be_opened_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     for config, words in (

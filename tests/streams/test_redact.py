@@ -82,6 +82,7 @@ def test_stays(text: str) -> None:
 PIECES = st.one_of(st.sampled_from([t for t, _ in FOUND] + STAYS), st.text("0123456789 .:-@+()abcAKIZ_/", max_size=30))
 
 
+@pytest.mark.slow
 @given(st.lists(PIECES, max_size=6).map(" ".join))
 @settings(max_examples=200, deadline=None)
 def test_twice_is_once_and_the_first_look_misses_nothing(text: str) -> None:
