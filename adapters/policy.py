@@ -52,7 +52,7 @@ class SelectionPolicy(BaseModel):
     """Other identities that must agree. 1: more costs a tenth of the right claims; the ratio guards the rest."""
 
     class_ratio: Annotated[float, Field(ge=1.0)] = 3.0
-    """Examples of one target text at most, as a multiple of the median over targets. 3: a flood is cut, the natural
+    """Examples of one target text at most, as a multiple of the median example's. 3: a flood is cut, the natural
     difference between frequent and rare wishes stays."""
     class_floor: Annotated[int, Field(ge=1)] = 20
     """A target may always have so many examples. 20: small buffers have no median to speak of."""

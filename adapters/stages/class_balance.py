@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from statistics import median
+from statistics import median_low
 
 from adapters.examples import Example, normalise
 from adapters.stages.stage import Context, Outcome, Reason, keep_first, lot
 
 
 class ClassBalance:
-    """Keeps of each target text at most a multiple of the median number of examples, drawn by lot."""
+    """Keeps of each target text at most a multiple of what the median example's target has, drawn by lot."""
 
     name = "class_balance"
 
@@ -22,6 +22,9 @@ class ClassBalance:
             return []
         policy = context.policy
         targets = [normalise(c.target or "") for c in claims]
-        cap = max(policy.class_floor, math.ceil(policy.class_ratio * median(Counter(targets).values())))
+        sizes = Counter(targets)
+        # The median over examples, not over targets: a tail of rare answers must not make every frequent one a flood.
+        usual = median_low(sizes[t] for t in targets)
+        cap = max(policy.class_floor, math.ceil(policy.class_ratio * usual))
         order = sorted(range(len(claims)), key=lambda i: lot(context.seed, self.name, claims[i].exchange_id))
         return keep_first(claims, order, targets, cap, Reason.CLASS_CAP)
