@@ -98,7 +98,7 @@ def test_restore_between_a_rebase_and_a_full_reference() -> None:
     again = Watch.load_parts(SMALL, stored)
     for event in traffic([*OLD, *["new"] * 4], 400, 8, 1100):
         assert again.observe_exchange(event) == watch.observe_exchange(event)
-    assert watch.phase == "watching" and again.dump() == watch.dump()
+    assert watch.phase != "warming" and again.dump() == watch.dump()
 
 
 def json_round(parts: dict[str, bytes]) -> dict[str, bytes]:
