@@ -18,7 +18,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaError, MessageSizeTooLargeError, RetriableError
+from kafka.errors import (
+    KafkaError,
+    MessageSizeTooLargeError,
+    RetriableError,  # pyright: ignore[reportAttributeAccessIssue]  # newer than the stubs
+)
 
 from streams.config import LogConfig
 from streams.errors import LogMisconfigured, LogUnavailable
