@@ -126,7 +126,7 @@ def daemon_config(home: Home, log: Json, base: Path, trainer_python: Path) -> Js
         "trainer": {"python": str(trainer_python)},
         "join": {"window_s": 60.0, "lateness_s": 1.0, "idle_s": 2.0},
         "cycle": {
-            "min_labels": 500,
+            "min_labels": 1000,  # the hostile user's claims count as labels until selection drops them
             "min_selected": 200,
             "label_deadline_s": 120.0,
             "history_s": 3600.0,
@@ -141,5 +141,7 @@ def daemon_config(home: Home, log: Json, base: Path, trainer_python: Path) -> Js
             "probation_units": 150,
             "probation_s": 10.0,
         },
+        # A base of a few million parameters takes steps that would wreck a large one.
         "training": {"learning_rate": 5e-3},
+        "selection": {"identity_age": 2},
     }

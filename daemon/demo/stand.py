@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from daemon.demo.base import Base, trained_base
 from daemon.demo.children import Child, ChildFailed, Children, free_port
 from daemon.demo.daemon_client import DaemonClient, Watcher
-from daemon.demo.gateway_client import GatewayClient
+from daemon.demo.gateway_client import CONTROL_HEADER, GatewayClient
 from daemon.demo.home import (
     ALIAS,
     BASE_NAME,
@@ -43,6 +43,7 @@ from deploy.vllm.launch import command as vllm_command
 PROJECT = Path(__file__).resolve().parents[2]
 SERVER_READY_S = {"builtin": 90.0, "vllm": 240.0}
 DAEMON_READY_S = 60.0
+WARM_S = 120.0
 
 
 class SetupError(Exception):
@@ -153,6 +154,7 @@ async def standing(
         write_home(home, config, gateway_config(home, log), world.anchors)
         server = await _server(children, home, base.folder, options)
         daemon = await _daemon(children, home, env)
+        await _warm(home)
         gateway = GatewayClient(
             home.server_url, home.control_token, 2 * script.users.concurrency + 8, script.users.request_timeout_s
         )
@@ -262,6 +264,19 @@ async def _server(children: Children, home: Home, base: Path, options: DemoOptio
 
     await children.ready(child, probe, SERVER_READY_S[options.server], "the server answers /v1/models")
     return child
+
+
+async def _warm(home: Home) -> None:
+    """One request with log-probabilities: on vLLM the first one compiles a kernel and blocks everybody for seconds."""
+    body = {"model": BASE_NAME, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 2, "logprobs": True}
+    async with (
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=WARM_S)) as session,
+        session.post(
+            f"{home.server_url}/v1/chat/completions", json=body, headers={CONTROL_HEADER: home.control_token}
+        ) as response,
+    ):
+        if response.status != 200:
+            raise ChildFailed(f"the server answered {response.status} to its first request: {await response.text()}")
 
 
 async def _daemon(children: Children, home: Home, env: Mapping[str, str] | None) -> Child:

@@ -81,3 +81,27 @@ class TinyPlace:
     def replies(self, desk: str) -> Any:
         """The desk's replies."""
         return [q.right for q in self.questions[desk]]
+
+
+class TinyWorld(TinyPlace):
+    """The same with what set-up asks of a world."""
+
+    def base_pairs(self) -> list[tuple[str, str]]:
+        """Old desks' questions."""
+        return [(q.text, q.right) for desk in self.old_desks for q in self.questions[desk]]
+
+    def base_lines(self) -> list[str]:
+        """Every question."""
+        return [q.text for desk in self.questions.values() for q in desk]
+
+    def anchor_pairs(self, desks: Any, count: int, seed: int) -> list[tuple[str, str]]:
+        """The first question of each desk."""
+        return [(self.questions[d][0].text, self.questions[d][0].right) for d in desks]
+
+    def oracle(self, text: str) -> str:
+        """The right reply."""
+        return next(q.right for desk in self.questions.values() for q in desk if q.text == text)
+
+    def desk_of(self, text: str) -> str:
+        """The desk."""
+        return next(q.desk for desk in self.questions.values() for q in desk if q.text == text)
