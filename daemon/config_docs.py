@@ -42,7 +42,7 @@ def _strings_below(owner: type) -> dict[str, str]:
 
 
 def render(model: type[BaseModel], chosen: Mapping[str, Any], indent: int = 0) -> str:
-    """YAML of ``model``: chosen values as they are, all other fields commented out with their defaults."""
+    """YAML of ``model``: chosen values as they are, all others with their defaults behind a ``#`` without space."""
     docs, lines = field_docs(model), list[str]()
     for name, field in model.model_fields.items():
         annotation = field.annotation
@@ -68,7 +68,7 @@ def _value(name: str, field: FieldInfo, chosen: Mapping[str, Any], indent: int) 
     given = name in chosen
     value = chosen[name] if given else field.get_default(call_default_factory=True)
     text = yaml.safe_dump({name: _plain(value)}, default_flow_style=False, sort_keys=False, width=WIDTH).rstrip("\n")
-    prefix = " " * indent + ("" if given else "# ")
+    prefix = " " * indent + ("" if given else "#")
     return [prefix + line for line in text.splitlines()]
 
 
