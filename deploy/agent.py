@@ -1,0 +1,240 @@
+"""The agent of a serving host: the only caller of its servers' control routes, the only writer of its route file.
+
+It is sent version names, never paths: names are looked up below the artifacts folder and their files checked before a load.
+What it knows of a replica (models, proofs) holds for one incarnation of the server process and is forgotten when that changes.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from adapters.base_shape import BaseShape
+from adapters.file_checks import check_adapter
+from adapters.registry import Registry
+from deploy.driver import Driver
+from deploy.driver_errors import DriverError, RouteRefused
+from deploy.proof import ProofResult, prove
+from deploy.routes import RouteFile
+
+PROBES: Final = ((1, 3, 300, 301, 4), (1, 3, 310, 320, 330, 4), (1, 3, 400, 4), (1, 3, 305, 410, 290, 280, 4))
+"""Token ids that the identity version is compared with the base on; any will do, and these exist in every vocabulary."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaState:
+    """What one replica shows."""
+
+    name: str
+    alive: bool
+    models: frozenset[str]
+    proved: Mapping[str, bool]
+    incarnation: str
+    """Changes when the server process restarts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a host shows: its replicas and its route file."""
+
+    replicas: tuple[ReplicaState, ...]
+    route: RouteFile | None
+
+
+@dataclass(frozen=True, slots=True)
+class RouteAck:
+    """A route that is written, and which gateways said that it is in force with them."""
+
+    epoch: int
+    gateways: Mapping[str, bool]
+    at: float
+    """Wall-clock seconds after the last answer."""
+    ms: float
+
+
+class Agent(Protocol):
+    """What the daemon asks of a serving host."""
+
+    def observe(self) -> Observation:
+        """What is there now; never raises for a replica that does not answer."""
+        ...
+
+    def ensure_loaded(self, version: str, replica: str) -> None:
+        """Check the files and load; no change when it is loaded. Raises DriverError, AdapterRejected, UnknownVersion."""
+        ...
+
+    def prove(self, version: str, replica: str) -> ProofResult:
+        """Prove the effect on a replica. Raises DriverError."""
+        ...
+
+    def unload(self, version: str, replica: str) -> None:
+        """Forget it on a replica; its files stay. Raises DriverError."""
+        ...
+
+    def write_route(self, route: RouteFile) -> RouteAck:
+        """Write the file, push it to every gateway, wait (bounded). Raises StaleRoute for a lower epoch, and OSError."""
+        ...
+
+    def close(self) -> None:
+        """Release connections; idempotent."""
+        ...
+
+
+class StaleRoute(Exception):
+    """A writer with an older epoch than the host holds: it has been overtaken."""
+
+
+class Replica(BaseModel):
+    """One server of the host."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    url: str
+
+
+class AgentConfig(BaseModel):
+    """What an agent needs to know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    replicas: tuple[Replica, ...]
+    artifacts: Path
+    route_file: Path
+    control_token_file: Path
+    base_name: str
+    """Served name of the base, for the identity proof."""
+
+
+@dataclass(slots=True)
+class _Known:
+    incarnation: str = ""
+    proved: dict[str, bool] = field(default_factory=dict[str, bool])
+    told: frozenset[str] = frozenset()
+
+
+class LocalAgent:
+    """The agent for servers that this process reaches itself. Thread-safe: a rollback may come while a proof runs."""
+
+    def __init__(
+        self, config: AgentConfig, base: BaseShape | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        token = config.control_token_file.read_text(encoding="utf-8").strip()
+        self._config, self._base, self._clock = config, base, clock
+        self._drivers = {r.name: Driver(r.url, token) for r in config.replicas}
+        self._pushers = {r.name: Driver(r.url, token, timeout_s=2.0) for r in config.replicas}
+        self._registry = Registry(config.artifacts)
+        self._known = {r.name: _Known() for r in config.replicas}
+        self._checked: set[str] = set()
+        self._route_lock = threading.Lock()
+
+    def observe(self) -> Observation:
+        """Ask every replica; read the route file."""
+        return Observation(tuple(self._replica(name) for name in self._drivers), self._read_route())
+
+    def ensure_loaded(self, version: str, replica: str) -> None:
+        """Check the files once a process, then load."""
+        folder = self._registry.path(version)
+        if version not in self._checked and self._base is not None:
+            check_adapter(folder, self._base)
+            self._checked.add(version)
+        self._drivers[replica].load(version, folder)
+
+    def prove(self, version: str, replica: str) -> ProofResult:
+        """Prove, remember, and tell the gateway what is proved there."""
+        result = prove(self._drivers[replica], self._registry.manifest(version), self._config.base_name, PROBES)
+        self._known[replica].proved[version] = result.ok
+        self._tell(replica)
+        return result
+
+    def unload(self, version: str, replica: str) -> None:
+        """Forget it there."""
+        self._drivers[replica].unload(version)
+        self._known[replica].proved.pop(version, None)
+
+    def write_route(self, route: RouteFile) -> RouteAck:
+        """File first (it is the record), then the push, so that nothing dispatched after the answer is by the old route."""
+        began = time.monotonic()
+        with self._route_lock:
+            held = self._read_route()
+            if held is not None and not _newer(route, held):
+                raise StaleRoute(f"expected an epoch above {held.epoch}, got {route.epoch}: another writer was here")
+            _write(self._config.route_file, route.model_dump_json().encode())
+            gateways = {name: self._push(driver, route) for name, driver in self._pushers.items()}
+        return RouteAck(route.epoch, gateways, self._clock(), 1000.0 * (time.monotonic() - began))
+
+    def close(self) -> None:
+        """Release connections."""
+        for driver in (*self._drivers.values(), *self._pushers.values()):
+            driver.close()
+
+    def _replica(self, name: str) -> ReplicaState:
+        driver, known = self._drivers[name], self._known[name]
+        try:
+            models = driver.models()
+            incarnation = str(driver.gateway().get("started_at", ""))
+        except DriverError:
+            return ReplicaState(name, False, frozenset(), {}, known.incarnation)
+        if incarnation != known.incarnation:
+            known.incarnation, known.proved, known.told = incarnation, {}, frozenset()
+        known.proved = {version: ok for version, ok in known.proved.items() if version in models}
+        self._tell(name)
+        return ReplicaState(name, True, models, dict(known.proved), incarnation)
+
+    def _tell(self, name: str) -> None:
+        known = self._known[name]
+        proved = frozenset(v for v, ok in known.proved.items() if ok)
+        if proved == known.told:
+            return
+        try:
+            self._drivers[name].tell_proved(sorted(proved))
+        except DriverError:
+            return
+        known.told = proved
+
+    def _push(self, driver: Driver, route: RouteFile) -> bool:
+        try:
+            driver.push_route(route)
+        except RouteRefused:
+            return True  # it holds this route or a newer one already: the file watch was faster
+        except DriverError:
+            return False
+        return True
+
+    def _read_route(self) -> RouteFile | None:
+        try:
+            return RouteFile.model_validate_json(self._config.route_file.read_bytes())
+        except (OSError, ValueError):
+            return None
+
+
+def _newer(route: RouteFile, held: RouteFile) -> bool:
+    """A higher epoch, or a renewal of the leases of the same one."""
+    if route.epoch != held.epoch:
+        return route.epoch > held.epoch
+    return _without_renewals(route) == _without_renewals(held)
+
+
+def _without_renewals(file: RouteFile) -> object:
+    routes = [
+        r.model_copy(update={"split": r.split.model_copy(update={"lease_seq": 0})}) if r.split else r
+        for r in file.routes
+    ]
+    return file.model_copy(update={"routes": tuple(routes), "written_at": 0.0})
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Atomic: readers see the old file or the new one. Synced, because the file is the record of a rollback."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)

@@ -1,0 +1,192 @@
+"""One inference server over HTTP: vLLM or the built-in one, the same routes. Synchronous; owned by whoever calls it.
+
+A load that answers 200 proves nothing (``deploy.proof`` does); a version is a new name and a new path for ever, so a load is
+done once and an unload only after nothing was routed to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from deploy.driver_errors import (
+    ControlRefused,
+    DriverError,
+    LoadRejected,
+    LoraDisabled,
+    RankTooLarge,
+    RouteRefused,
+    ServerFailed,
+    UnknownModel,
+    Unreachable,
+)
+from deploy.routes import RouteFile
+
+TIMEOUT_S: Final = 30.0
+"""A first request with log-probabilities compiles kernels on some servers: it took 18 s on CPU."""
+QUICK_S: Final = 2.0
+CONTROL: Final = "x-homeostat-control"
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """Greedy continuation of a prompt."""
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    """Natural logarithms, one a token."""
+    text: str
+
+
+class Driver:
+    """Speaks to one server."""
+
+    def __init__(self, url: str, control_token: str, timeout_s: float = TIMEOUT_S) -> None:
+        self.url = url.rstrip("/")
+        limits = httpx.Limits(max_connections=16, max_keepalive_connections=8)
+        self._http = httpx.Client(
+            base_url=self.url, headers={CONTROL: control_token}, timeout=timeout_s, limits=limits, trust_env=False
+        )
+
+    def close(self) -> None:
+        """Release connections; idempotent."""
+        self._http.close()
+
+    def models(self) -> frozenset[str]:
+        """Names that the server answers to. Raises DriverError."""
+        body = self._json(self._send("GET", "/v1/models", timeout=QUICK_S))
+        try:
+            return frozenset(str(card["id"]) for card in body["data"])
+        except (KeyError, TypeError) as error:
+            raise ServerFailed(f"{self.url}/v1/models: expected a list of models, got {body!r:.200}") from error
+
+    def load(self, version: str, path: Path) -> None:
+        """Load an adapter under its name; loading what is loaded is no error. Raises DriverError."""
+        answer = self._send("POST", "/v1/load_lora_adapter", json={"lora_name": version, "lora_path": str(path)})
+        if answer.status_code < 300 or "already been loaded" in answer.text:
+            return
+        raise self._load_error(version, answer)
+
+    def unload(self, version: str) -> None:
+        """Forget an adapter; forgetting what is not there is no error. Raises DriverError."""
+        answer = self._send("POST", "/v1/unload_lora_adapter", json={"lora_name": version})
+        if answer.status_code >= 300 and "cannot be found" not in answer.text:
+            raise self._load_error(version, answer)
+
+    def complete(self, model: str, prompt_ids: Sequence[int], max_tokens: int) -> Completion:
+        """Greedy continuation with the log-probability of each token. Raises DriverError."""
+        body = self._json(
+            self._send(
+                "POST",
+                "/v1/completions",
+                json={
+                    "model": model,
+                    "prompt": list(prompt_ids),
+                    "max_tokens": max_tokens,
+                    "temperature": 0,
+                    "logprobs": 0,
+                    "return_token_ids": True,
+                },
+            ),
+            model,
+        )
+        try:
+            choice = body["choices"][0]
+            ids = tuple(int(i) for i in choice["token_ids"])
+            logs = tuple(float(x) for x in choice["logprobs"]["token_logprobs"])
+        except (KeyError, IndexError, TypeError) as error:
+            raise ServerFailed(f"{self.url}: expected token ids and log-probabilities, got {body!r:.200}") from error
+        return Completion(ids, logs, str(choice.get("text", "")))
+
+    def chat(self, model: str, messages: Sequence[dict[str, str]], max_tokens: int) -> str:
+        """Greedy reply to a conversation. Raises DriverError."""
+        request = {"model": model, "messages": list(messages), "max_tokens": max_tokens, "temperature": 0}
+        body = self._json(self._send("POST", "/v1/chat/completions", json=request), model)
+        try:
+            return str(body["choices"][0]["message"]["content"] or "")
+        except (KeyError, IndexError, TypeError) as error:
+            raise ServerFailed(f"{self.url}: expected a chat completion, got {body!r:.200}") from error
+
+    def alive(self) -> bool:
+        """Whether the server answers; ``/health`` alone can be 200 on a dead engine, so proofs ask for tokens."""
+        try:
+            return self._send("GET", "/health", timeout=QUICK_S).status_code < 500
+        except DriverError:
+            return False
+
+    def push_route(self, route: RouteFile) -> None:
+        """Hand the gateway its new route; it is in force when this returns. Raises RouteRefused and DriverError."""
+        content = route.model_dump_json().encode()
+        answer = self._send("PUT", "/homeostat/route", content=content, timeout=QUICK_S)
+        if answer.status_code == 409:
+            raise RouteRefused(f"{self.url} holds a newer route than epoch {route.epoch}: {answer.text[:200]}")
+        self._json(answer)
+
+    def tell_proved(self, versions: Sequence[str]) -> None:
+        """Tell the gateway which versions are proved here: without its champion the replica is not ready."""
+        self._json(self._send("PUT", "/homeostat/proved", json=sorted(versions), timeout=QUICK_S))
+
+    def gateway(self) -> dict[str, Any]:
+        """The gateway's own state. Raises DriverError; ControlRefused where no gateway is loaded."""
+        return self._json(self._send("GET", "/homeostat/gateway", timeout=QUICK_S))
+
+    def in_flight(self) -> int:
+        """Requests in flight over all versions, 0 when the gateway does not say."""
+        try:
+            counts = self.gateway().get("in_flight", {})
+        except DriverError:
+            return 0
+        return sum(int(n) for n in counts.values()) if isinstance(counts, dict) else 0  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        content: bytes | None = None,
+        timeout: float | None = None,
+    ) -> httpx.Response:
+        wait = httpx.USE_CLIENT_DEFAULT if timeout is None else timeout
+        try:
+            return self._http.request(method, path, json=json, content=content, timeout=wait)
+        except httpx.HTTPError as error:
+            raise Unreachable(f"{self.url}{path} does not answer ({type(error).__name__}): is the server up?") from error
+
+    def _json(self, answer: httpx.Response, model: str | None = None) -> dict[str, Any]:
+        if answer.status_code == 404 and model is not None:
+            raise UnknownModel(f"{self.url} has no version {model}: load it first")
+        if answer.status_code in (401, 403, 404):
+            raise ControlRefused(
+                f"{self.url}{answer.request.url.path} answered {answer.status_code}: is the gateway loaded "
+                "(--middleware deploy.gateway.app.Gateway) and does it have this daemon's control token?"
+            )
+        if answer.status_code >= 300:
+            raise ServerFailed(f"{self.url}{answer.request.url.path}: {answer.status_code} {answer.text[:200]}")
+        try:
+            return dict(answer.json())
+        except (ValueError, TypeError) as error:
+            raise ServerFailed(f"{self.url}: expected JSON, got {answer.text[:200]!r}") from error
+
+    def _load_error(self, version: str, answer: httpx.Response) -> DriverError:
+        text = answer.text[:400]
+        if answer.status_code in (401, 403):
+            return ControlRefused(f"{self.url}: the control token was refused")
+        if answer.status_code in (404, 405) and "lora" not in text.lower():
+            return LoraDisabled(
+                f"{self.url} has no route to load adapters: start vLLM with --enable-lora and "
+                "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, and with this daemon's gateway and control token"
+            )
+        if "rank" in text.lower():
+            return RankTooLarge(
+                f"{self.url} refused {version}: {text}. Lower training.rank, or start the server with a larger "
+                "--max-lora-rank"
+            )
+        return LoadRejected(f"{self.url} refused {version}: {answer.status_code} {text}")
+
+
+__all__ = ["Completion", "Driver", "DriverError"]
