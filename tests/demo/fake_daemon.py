@@ -1,4 +1,4 @@
-"""A daemon in the small beside the small gateway: it walks through an adaptation as its looks are counted. Real HTTP."""
+"""A daemon in the small beside the small gateway: it walks through an adaptation, one step a look. Real HTTP."""
 
 from __future__ import annotations
 

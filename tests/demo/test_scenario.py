@@ -45,7 +45,8 @@ def run(tmp_path: Path, stuck: bool = False, unroutes: bool = True, script: Scri
 
     async def main() -> DemoFigures:
         async with TestServer(gateway.app()) as server, TestServer(daemon.app()) as api:
-            home = Home(tmp_path / "home", str(server.make_url("")), f"http://127.0.0.1:{api.port}")
+            urls = [str(one.make_url("")).rstrip("/") for one in (server, api)]
+            home = Home(tmp_path / "home", urls[0], urls[1])
             log = log_config(home, None, "x")
             write_home(home, daemon_config(home, log, tmp_path, Path("python")), gateway_config(home, log), [])
             (home.root / "secrets" / "operator.token").write_text("operator\n")
@@ -57,8 +58,8 @@ def run(tmp_path: Path, stuck: bool = False, unroutes: bool = True, script: Scri
                 children = Children(tmp_path / "logs")
                 sleeper = await children.start("server", ["sleep", "600"])
                 stand = Stand(
-                    DemoOptions(), script, scene, Base(tmp_path, 10.0, True), home, tmp_path, children, sleeper, sleeper,
-                    users_client, watcher, users, mix, journal, screen,
+                    DemoOptions(), script, scene, Base(tmp_path, 10.0, True), home, tmp_path, children, sleeper,
+                    sleeper, users_client, watcher, users, mix, journal, screen,
                 )  # fmt: skip
                 watcher.start()
                 try:
