@@ -24,7 +24,7 @@ from monitors.bets import log_mean_exp
 from monitors.features import BUCKETS, Array
 from monitors.grams import bucket, hashed, word_grams, words
 
-WINDOW = 100
+WINDOW = 64
 """Recent prompts that the classifier learns from."""
 REFRESH = 8
 """Events between two refreshes of the weights: they cost as much as eight events."""
