@@ -29,7 +29,7 @@ from daemon.routing import Routing
 from daemon.standing import Standing, standing
 from daemon.status import status
 from daemon.store import Store, StoreError, Tx, fences, rollouts, states
-from daemon.trainer_desk import claim, report
+from daemon.trainer_desk import claim, take_report
 from deploy.agent import Agent, Observation
 from deploy.rollout import LIVE, IllegalMove, Phase, Signal
 from monitors.metrics import Metrics
@@ -320,9 +320,9 @@ class Controller:
         """The next job."""
         return claim(self._p.store, worker, self._p.config.cycle.job_lease_s, self._p.clock())
 
-    def trainer_report(self, job_id: str, body: Json) -> bool:
+    def trainer_report(self, job_id: str, report: Json) -> bool:
         """A heartbeat or an end."""
-        found, p = JobReport.model_validate(body), self._p
+        found, p = JobReport.model_validate(report), self._p
         if p.base is None:
             return False
-        return report(p.store, p.registry, p.base, p.config, p.metrics, job_id, found, p.clock())
+        return take_report(p.store, p.registry, p.base, p.config, p.metrics, job_id, found, p.clock())

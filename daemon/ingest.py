@@ -37,8 +37,9 @@ from streams.config import JoinConfig
 from streams.dead_letters import Reason, payload
 from streams.events import DeadLetter, Exchange, Feedback, Trust
 from streams.failpoints import failpoint
-from streams.join import Closed, Finding, Joined, Joiner, Late, Orphan, Refused, Unlabelled
-from streams.log import Position, Record, Source
+from streams.findings import Closed, Finding, Joined, Late, Orphan, Refused, Unlabelled
+from streams.join import Joiner
+from streams.log import Gap, Position, Record, Source
 
 WATCH_STATE: Final = "watch:"
 """Prefix of the watch's parts among the states."""
@@ -107,9 +108,11 @@ class Ingest:
     def start(self) -> None:
         """Restore memory and seek the log. Raises LogUnavailable."""
         self._restore()
-        gaps = self._ports.source.start(self._next)
+        self._note_gaps(self._ports.source.start(self._next), self._ports.clock())
+
+    def _note_gaps(self, gaps: Sequence[Gap], now: float) -> None:
+        """Offsets that retention took before we read them: recorded, counted, never silent (E4)."""
         if gaps:
-            now = self._ports.clock()
             with self._ports.store.begin() as tx:
                 offsets.record_gaps(tx, gaps, now)
                 for gap in gaps:
@@ -128,6 +131,7 @@ class Ingest:
         """One batch; how many records it held. Raises LogUnavailable and whatever the store raises."""
         records = self._ports.source.poll(self._max_records, timeout_s)
         now = self._ports.clock()
+        self._note_gaps(self._ports.source.take_gaps(), now)
         failpoint("ingest.polled")
         with self.lock:
             try:
@@ -295,7 +299,7 @@ class Ingest:
         if records:
             self._store_watch(tx, now)
             offsets.put(tx, moved)
-            states.put(tx, MARK_STATE, repr(self._joiner.state.watermark.value).encode(), now)
+            states.put(tx, MARK_STATE, repr(self._joiner.mark).encode(), now)
         counters.add(tx, {name: n for name, n in batch.counts.items() if n})
         self._measure(batch)
         return moved

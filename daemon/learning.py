@@ -139,7 +139,12 @@ class Learning:
             return
         alarm = next(a for a in waiting if a.alarm_id == chosen.alarm_id)
         with self._store.begin() as tx:
-            data = {"overrides": {}, "slice": alarm.body.get("slice"), "kind": alarm.kind, "alarm_at": alarm.at}
+            data: dict[str, Any] = {
+                "overrides": {},
+                "slice": alarm.body.get("slice"),
+                "kind": alarm.kind,
+                "alarm_at": alarm.at,
+            }
             cycle = self._open(tx, alarm.alarm_id, chosen.reason, "daemon", data, "")
             for one in waiting:  # what else was waiting is the same drift, seen by another detector
                 alarms.answer(tx, one.alarm_id, cycle)

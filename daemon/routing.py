@@ -72,7 +72,7 @@ class Routing:
         with self._lock:
             if generation is not None and generation != self.generation:
                 raise Overtaken
-            route = Route(deployment=self._deployment, alias=self._alias, control=control, split=split)
+            route = Route(deployment=self._deployment, alias=self._alias, control=control, split=self._alive(split))
             ack = self._write(max(self.epoch, floor) + 1, route, actor, reason)
             self.generation += 1
             return ack
@@ -86,6 +86,13 @@ class Routing:
             split = route.split.model_copy(update={"lease_seq": route.split.lease_seq + 1})
             self._write(file.epoch, route.model_copy(update={"split": split}), file.actor, file.reason)
             return True
+
+    def _alive(self, split: Split | None) -> Split | None:
+        """A changed share of the same rollout is a sign of life too: its lease goes on from the newest renewal."""
+        before = None if self.route is None else self.route.split
+        if split is None or before is None or before.rollout != split.rollout:
+            return split
+        return split.model_copy(update={"lease_seq": before.lease_seq + 1})
 
     def _write(self, epoch: int, route: Route, actor: str, reason: str) -> RouteAck:
         now = self._clock()

@@ -24,7 +24,7 @@ def claim(store: Store, worker: str, lease_s: float, now: float) -> Json | None:
     return None if job is None else {**job.spec, "attempt": job.attempt}
 
 
-def report(
+def take_report(
     store: Store,
     registry: Registry,
     base: BaseShape,

@@ -137,10 +137,10 @@ class Driver:
     def in_flight(self) -> int:
         """Requests in flight over all versions, 0 when the gateway does not say."""
         try:
-            counts = self.gateway().get("in_flight", {})
-        except DriverError:
+            found: dict[str, dict[str, float]] = self.gateway().get("versions", {})
+            return int(sum(one["in_flight"] for one in found.values()))
+        except (DriverError, AttributeError, KeyError, TypeError):
             return 0
-        return sum(int(n) for n in counts.values()) if isinstance(counts, dict) else 0  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
 
     def _send(
         self,
@@ -155,7 +155,9 @@ class Driver:
         try:
             return self._http.request(method, path, json=json, content=content, timeout=wait)
         except httpx.HTTPError as error:
-            raise Unreachable(f"{self.url}{path} does not answer ({type(error).__name__}): is the server up?") from error
+            raise Unreachable(
+                f"{self.url}{path} does not answer ({type(error).__name__}): is the server up?"
+            ) from error
 
     def _json(self, answer: httpx.Response, model: str | None = None) -> dict[str, Any]:
         if answer.status_code == 404 and model is not None:
