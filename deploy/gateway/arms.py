@@ -1,0 +1,58 @@
+"""Which version answers, and in which arm: a sticky hash, salted with the rollout.
+
+Pure. The hash of (rollout, session) is uniform on [0, 1); the sessions below the share are the canary's, so that raising
+the share only ever moves sessions from control to canary and never back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import blake2b
+
+from deploy.routes import Route
+from streams.events import Arm
+
+
+class Reason(StrEnum):
+    """Why a request goes where it goes."""
+
+    NO_ROUTE = "no_route"
+    NO_SPLIT = "no_split"
+    LEASE_EXPIRED = "lease_expired"
+    SPLIT = "split"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Where one request goes. ``version`` None: the base, with the client's own bytes."""
+
+    version: str | None
+    reason: Reason
+    arm: Arm | None = None
+    propensity: float | None = None
+    rollout: str | None = None
+
+
+def position(rollout: str, session: str) -> float:
+    """Where a session lies on [0, 1) in a rollout: keyed BLAKE2b (RFC 7693), 53 bits of it."""
+    digest = blake2b(session.encode("utf-8", "replace"), key=rollout.encode()[:64], digest_size=8).digest()
+    return (int.from_bytes(digest, "big") >> 11) / (1 << 53)
+
+
+def choose(route: Route | None, lease_live: bool, session: str) -> Choice:
+    """Where a session's next request goes.
+
+    While the lease is dead the request is marked as control with propensity 0: its session met the rollout without a
+    chance of the canary, and so is no unit of it.
+    """
+    if route is None:
+        return Choice(None, Reason.NO_ROUTE)
+    split = route.split
+    if split is None:
+        return Choice(route.control, Reason.NO_SPLIT)
+    if not lease_live:
+        return Choice(route.control, Reason.LEASE_EXPIRED, "control", 0.0, split.rollout)
+    if position(split.rollout, session) < split.share:
+        return Choice(split.candidate, Reason.SPLIT, "canary", split.share, split.rollout)
+    return Choice(route.control, Reason.SPLIT, "control", split.share, split.rollout)

@@ -1,0 +1,1 @@
+"""Servers of our own, for where vLLM is not installed."""
