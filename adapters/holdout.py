@@ -99,8 +99,8 @@ def hold_out(
     """
     policy = context.policy
     agreed = agreed_claims([e for e in held if e.target is not None], context, book)
-    new = [e for e in agreed if e.in_slice]
-    sound = [e for e in agreed if not e.in_slice]
+    new = [e for e in agreed if context.is_new(e)]
+    sound = [e for e in agreed if not context.is_new(e)]
     judged = {e.exchange_id for e in agreed}
     silent = [unjudged(e) for e in held if not (e.in_slice or e.contradicted or e.exchange_id in judged)]
     silent = book.through([Doubt(held, suspects(held, agreed))], silent, context)

@@ -80,6 +80,18 @@ class Registry:
         sync_folder(self._staging)
         return manifest
 
+    def settle(
+        self, job_id: str, version: str | None, base: BaseShape, limits: CheckLimits = DEFAULT_LIMITS
+    ) -> Manifest:
+        """Admit what a job staged; a report that comes twice finds the version that the first one brought in.
+
+        Raises AdapterRejected, ManifestInvalid and OSError.
+        """
+        staging = self.staging(job_id)
+        if version is not None and not staging.exists() and version in self.versions():
+            return self.manifest(version)
+        return self.admit(staging, base, limits)
+
     def admit_identity(
         self, base: BaseShape, *, deployment: str, tenant: str, rank: int, alpha: float, targets: Sequence[str]
     ) -> Manifest:

@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from adapters.decisions import Book, Decision
 from adapters.examples import Anchor, Example, normalise, unjudged
@@ -75,13 +75,17 @@ def select(
 ) -> Selection:
     """The buffer and the hold-outs that these recorded exchanges give. Pure; the order of `examples` does not matter.
 
+    Where all are in the slice, nothing tells new traffic from old: then agreed corrections are new, the rest is old.
     `tenant` refuses exchanges of any other; `excluded` are exchange ids that must not be used (suspended or forgotten).
     With `policy.enabled` False every claim of the training side is taken as it came and nothing is replayed; the
     hold-outs stay what they are, because the gate must not change with what it judges.
     """
     book = Book()
     usable = _usable(sorted(examples, key=lambda e: (e.at, e.exchange_id)), tenant, frozenset(excluded), book)
-    context = Context(policy, seed, _exchanges_of_identities(usable))
+    sliced = any(not e.in_slice for e in usable)
+    if not sliced:
+        usable = [replace(e, in_slice=False) for e in usable]
+    context = Context(policy, seed, _exchanges_of_identities(usable), sliced)
     held = [e for e in usable if is_held(e.identity, policy.holdout_share)]
     mine = [e for e in usable if not is_held(e.identity, policy.holdout_share)]
     old, new_questions = hold_out(held, context, book)

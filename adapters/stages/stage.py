@@ -62,6 +62,12 @@ class Context:
     seed: int
     identity_exchanges: dict[str, int]
     """Exchanges known of each identity."""
+    sliced: bool = True
+    """False when nothing tells new traffic from old: then agreed corrections alone are what is new."""
+
+    def is_new(self, example: Example) -> bool:
+        """Whether a believed claim belongs to what has changed."""
+        return example.in_slice if self.sliced else example.target_kind == "correction"
 
 
 class Stage(Protocol):
