@@ -41,8 +41,8 @@ from daemon.demo.worlds import Scene, silent_of
 from deploy.vllm.launch import command as vllm_command
 
 PROJECT = Path(__file__).resolve().parents[2]
-SERVER_READY_S = {"builtin": 90.0, "vllm": 240.0}
-DAEMON_READY_S = 60.0
+SERVER_READY_S = {"builtin": 180.0, "vllm": 300.0}
+DAEMON_READY_S = 90.0
 WARM_S = 120.0
 
 
