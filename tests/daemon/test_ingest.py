@@ -19,7 +19,8 @@ from streams.config import JoinConfig
 from streams.events import Exchange, Feedback
 from streams.sqlite_log import SqliteSource
 from streams.sqlite_sink import SqliteSink
-from tests.daemon.events import exchange, feedback as said
+from tests.daemon.events import exchange
+from tests.daemon.events import feedback as said
 
 TRAFFIC, FEEDBACK = "homeostat.traffic", "homeostat.feedback"
 
