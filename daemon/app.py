@@ -23,6 +23,7 @@ from types import FrameType
 from typing import Final
 
 import structlog
+from prometheus_client import ProcessCollector
 
 from daemon import secrets
 from daemon.api.application import build
@@ -79,6 +80,7 @@ class Daemon:
         stack.callback(listener.close)
         schedule = Schedule()
         runtime = Runtime(config, store, tokens, options.clock, options.monotonic, lambda: schedule.now("tick"))
+        ProcessCollector(registry=runtime.registry)
         parts = options.assemble(runtime)
         stack.callback(parts.controller.close)
         stack.callback(parts.ingest.close)
@@ -101,6 +103,7 @@ class Daemon:
             controller=parts.controller,
             tokens=tokens,
             allowed_hosts=config.api.allowed_hosts,
+            registry=runtime.registry,
         )
         server = ApiServer(app, listener)
         stack.callback(schedule.stop)

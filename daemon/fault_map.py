@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from daemon.faults import ConfigError, Fault, MachineFault, Unreachable
+from daemon.faults import ConfigError, Fault, MachineFault, Refused, Unreachable
 from daemon.store.open import StoreError
+from deploy import driver_errors
 from streams.errors import LogMisconfigured, LogUnavailable
 
 # Errors of other rooms that have a meaning for the shell; all others are ours and show their traceback in the log.
@@ -14,6 +15,7 @@ _KNOWN: Final[tuple[tuple[type[Exception], Callable[[str], Fault]], ...]] = (
     (LogMisconfigured, ConfigError),
     (LogUnavailable, Unreachable),
     (StoreError, MachineFault),
+    (driver_errors.Unreachable, Unreachable),
     (PermissionError, lambda text: MachineFault(f"no permission: {text}. Give this user access or change `home`.")),
 )
 
@@ -25,4 +27,6 @@ def as_fault(error: BaseException) -> Fault | None:
     for kind, make in _KNOWN:
         if isinstance(error, kind):
             return make(str(error))
+    if isinstance(error, driver_errors.DriverError):
+        return Refused(error.reason, str(error))
     return None

@@ -24,6 +24,14 @@ def withhold(_logger: object, _method: str, event: MutableMapping[str, Any]) -> 
     return event
 
 
+class _Stderr(logging.Handler):
+    """Writes to whatever standard error is now, as the other half does."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line."""
+        print(self.format(record), file=sys.stderr, flush=True)
+
+
 def configure(level: Level = "info", as_json: bool = True) -> None:
     """Set up logging of the process; idempotent. ``as_json=False`` gives lines for a person at a terminal."""
     number = logging.getLevelNamesMapping()[level.upper()]
@@ -39,10 +47,10 @@ def configure(level: Level = "info", as_json: bool = True) -> None:
     structlog.configure(
         processors=[*shared, structlog.processors.format_exc_info, last],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Stderr()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -53,8 +61,13 @@ def configure(level: Level = "info", as_json: bool = True) -> None:
     root.handlers[:] = [handler]
     root.setLevel(number)
     # These tell of every request and every run of a job; what matters of them is in our own lines.
-    for noisy in ("apscheduler", "httpx", "uvicorn.access", "kafka"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    for noisy, least in (
+        ("httpx", "WARNING"),
+        ("uvicorn.access", "WARNING"),
+        ("kafka", "WARNING"),
+        ("apscheduler", "ERROR"),
+    ):
+        logging.getLogger(noisy).setLevel(least)
 
 
 def get(name: str) -> Any:

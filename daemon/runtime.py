@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+
+from prometheus_client import CollectorRegistry
 
 from daemon.api.ports import Controller
 from daemon.config import Config
@@ -24,6 +26,8 @@ class Runtime:
     """Wall-clock seconds."""
     monotonic: Callable[[], float]
     wake: Callable[[], None]
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    """Where metrics are registered; one of its own for each daemon, so that a process may hold several in turn."""
 
     def secret(self, name: str) -> Path:
         """Path of a key file, such as ``feedback.key``."""

@@ -54,6 +54,8 @@ class Schedule:
     def stop(self) -> None:
         """Start no further run and wait for those in progress; idempotent."""
         if self._scheduler.running:
+            # Takes the lock that is held while due jobs are handed out: after it nothing is handed to a closed pool.
+            self._scheduler.remove_all_jobs()
             self._scheduler.shutdown(wait=True)
 
 

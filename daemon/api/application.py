@@ -13,6 +13,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from daemon.api import commands, health, looks, trainer
 from daemon.api.ports import Controller
+from daemon.fault_map import as_fault
 from daemon.faults import Fault, Refused, Unreachable
 from daemon.secrets import Tokens
 from daemon.store import Store
@@ -64,6 +65,9 @@ async def _fault(_request: Request, error: Exception) -> JSONResponse:
 
 
 async def _ours(request: Request, error: Exception) -> JSONResponse:
+    fault = as_fault(error)
+    if fault is not None:
+        return await _fault(request, fault)
     log.error("api_failed", method=request.method, error=repr(error))
     message = "the daemon failed at this request; its log has the traceback"
     return JSONResponse({"reason": "internal", "message": message}, status_code=500)

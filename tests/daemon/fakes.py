@@ -90,7 +90,7 @@ class FakeIngest:
     """Counts steps; ``away`` is a log that cannot be reached."""
 
     def __init__(self) -> None:
-        self.steps = 0
+        self.steps = self.refused = 0
         self.away = False
         self.broken = False
         self.closed = False
@@ -103,6 +103,7 @@ class FakeIngest:
     def step(self, timeout_s: float) -> int:
         self.stepped.wait(min(timeout_s, 0.01))
         if self.away:
+            self.refused += 1
             raise LogUnavailable("127.0.0.1:9", "no broker answers", "Start it, or correct log.bootstrap")
         if self.broken:
             raise RuntimeError("a bug")

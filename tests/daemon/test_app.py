@@ -98,8 +98,10 @@ def test_a_log_that_goes_away_and_comes_back(stand: Stand) -> None:
     daemon = stand.daemon()
     daemon.start()
     try:
+        wait_until(lambda: stand.ingest.steps, 5.0, "steps")
         stand.ingest.away = True
-        steps = wait_until(lambda: stand.ingest.steps, 5.0, "steps")
+        wait_until(lambda: stand.ingest.refused > 1, 5.0, "tries during the outage")
+        steps = stand.ingest.steps
         stand.ingest.away = False
         wait_until(lambda: stand.ingest.steps > steps + 2, 5.0, "steps after the outage")
     finally:
