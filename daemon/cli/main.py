@@ -13,6 +13,7 @@ from daemon.faults import Fault, Refused
 
 VERBS: Final = (
     processes.run,
+    processes.trainer,
     demo.demo,
     demo.drill,
     init.init,

@@ -29,3 +29,42 @@ def run(
     loaded = load_config(path)
     logging.configure(log_level, as_json)
     Daemon(Options(loaded, path, assemble)).run()
+
+
+def trainer(
+    config: ConfigOption = None,
+    home: HomeOption = None,
+    log_level: LevelOption = "info",
+    as_json: JsonOption = True,
+    worker: Annotated[
+        str, typer.Option("--worker", help="Name in the daemon's books; default: host and process.")
+    ] = "",
+    reason: ReasonOption = "",
+) -> None:
+    """The trainer: takes jobs from the daemon and trains. Needs torch; `homeostat run` starts one by itself."""
+    import os
+    import platform
+
+    from adapters.trainer import run_trainer
+    from adapters.trainer_api import HttpTrainerApi
+    from daemon import logging, secrets
+    from daemon.config import load_config
+    from daemon.faults import MachineFault
+
+    del reason
+    logging.configure(log_level, as_json)
+    loaded = load_config(config_file(config, home))
+    try:
+        token = secrets.read(loaded.secrets, "trainer.token")
+        loaded.artifacts.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"{error.filename}: {error.strerror}: `homeostat run` makes it; run the trainer as the same user"
+        raise MachineFault(message) from error
+    try:
+        from adapters.training.lora import train_adapter
+    except ModuleNotFoundError as error:
+        message = f"trainer.python: {error.name} is not in this environment: name one with torch and peft"
+        raise MachineFault(message) from error
+    name = worker or f"{platform.node()}-{os.getpid()}"[:128]
+    api = HttpTrainerApi(loaded.api.url, token)
+    raise typer.Exit(run_trainer(api, loaded.artifacts, train_adapter, name))
