@@ -1,7 +1,8 @@
 """The agent of a serving host: the only caller of its servers' control routes, the only writer of its route file.
 
-It is sent version names, never paths: names are looked up below the artifacts folder and their files checked before a load.
-What it knows of a replica (models, proofs) holds for one incarnation of the server process and is forgotten when that changes.
+It is sent version names, never paths: names are looked up below the artifacts folder and their files checked before a
+load. What it knows of a replica (models, proofs) holds for one incarnation of the server process and is forgotten
+when that changes.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
@@ -17,15 +19,20 @@ from typing import Final, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from adapters.base_shape import BaseShape
-from adapters.file_checks import check_adapter
+from adapters.file_checks import AdapterRejected, check_adapter
+from adapters.manifest import Manifest
 from adapters.registry import Registry
 from deploy.driver import Driver
-from deploy.driver_errors import DriverError, RouteRefused
+from deploy.driver_errors import DriverError, FilesRejected, StaleRoute, UnknownVersion, Unreachable
 from deploy.proof import ProofResult, prove
 from deploy.routes import RouteFile
 
-PROBES: Final = ((1, 3, 300, 301, 4), (1, 3, 310, 320, 330, 4), (1, 3, 400, 4), (1, 3, 305, 410, 290, 280, 4))
-"""Token ids that the identity version is compared with the base on; any will do, and these exist in every vocabulary."""
+PROBES: Final = ((1, 3, 72, 84, 4), (1, 3, 110, 120, 130, 4), (1, 3, 200, 4), (1, 3, 105, 210, 90, 180, 4))
+"""Token ids that the identity version is compared with the base on; any will do, and every vocabulary has 256 bytes."""
+
+
+PUSH_S: Final = 2.0
+"""Seconds to wait for a gateway's answer; one that is silent for longer finds the route by its file watch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +74,7 @@ class Agent(Protocol):
         ...
 
     def ensure_loaded(self, version: str, replica: str) -> None:
-        """Check the files and load; no change when it is loaded. Raises DriverError, AdapterRejected, UnknownVersion."""
+        """Check the files and load; no change when it is loaded. Raises DriverError (FilesRejected, UnknownVersion)."""
         ...
 
     def prove(self, version: str, replica: str) -> ProofResult:
@@ -79,16 +86,12 @@ class Agent(Protocol):
         ...
 
     def write_route(self, route: RouteFile) -> RouteAck:
-        """Write the file, push it to every gateway, wait (bounded). Raises StaleRoute for a lower epoch, and OSError."""
+        """Write the file, push it to every gateway, wait (bounded). Raises StaleRoute for a lower epoch, OSError."""
         ...
 
     def close(self) -> None:
         """Release connections; idempotent."""
         ...
-
-
-class StaleRoute(Exception):
-    """A writer with an older epoch than the host holds: it has been overtaken."""
 
 
 class Replica(BaseModel):
@@ -121,7 +124,10 @@ class _Known:
 
 
 class LocalAgent:
-    """The agent for servers that this process reaches itself. Thread-safe: a rollback may come while a proof runs."""
+    """The agent for servers that this process reaches itself. Thread-safe: a rollback may come while a proof runs.
+
+    ``base`` None: files are not checked before a load, because nobody said what they must fit.
+    """
 
     def __init__(
         self, config: AgentConfig, base: BaseShape | None = None, clock: Callable[[], float] = time.time
@@ -129,51 +135,85 @@ class LocalAgent:
         token = config.control_token_file.read_text(encoding="utf-8").strip()
         self._config, self._base, self._clock = config, base, clock
         self._drivers = {r.name: Driver(r.url, token) for r in config.replicas}
-        self._pushers = {r.name: Driver(r.url, token, timeout_s=2.0) for r in config.replicas}
+        # Connections of their own: a proof that waits for a busy server must not hold up a rollback.
+        self._pushers = {r.name: Driver(r.url, token, timeout_s=PUSH_S) for r in config.replicas}
         self._registry = Registry(config.artifacts)
         self._known = {r.name: _Known() for r in config.replicas}
-        self._checked: set[str] = set()
         self._route_lock = threading.Lock()
+        # Threads of their own too: looking at replicas that hang must not delay a push.
+        count = max(1, len(config.replicas))
+        self._lookers = ThreadPoolExecutor(max_workers=2 * count, thread_name_prefix="agent-look")
+        self._push_threads = ThreadPoolExecutor(max_workers=count, thread_name_prefix="agent-push")
 
     def observe(self) -> Observation:
-        """Ask every replica; read the route file."""
-        return Observation(tuple(self._replica(name) for name in self._drivers), self._read_route())
+        """Ask every replica, at once; read the route file."""
+        return Observation(tuple(self._lookers.map(self._replica, self._drivers)), self._read_route())
 
     def ensure_loaded(self, version: str, replica: str) -> None:
-        """Check the files once a process, then load."""
-        folder = self._registry.path(version)
-        if version not in self._checked and self._base is not None:
-            check_adapter(folder, self._base)
-            self._checked.add(version)
-        self._drivers[replica].load(version, folder)
+        """Check the files, then load, unless it is there already. Raises DriverError."""
+        driver = self._driver(replica)
+        if version in driver.models():
+            return
+        driver.load(version, self._checked_folder(version))
 
     def prove(self, version: str, replica: str) -> ProofResult:
-        """Prove, remember, and tell the gateway what is proved there."""
-        result = prove(self._drivers[replica], self._registry.manifest(version), self._config.base_name, PROBES)
+        """Prove, remember, and tell the gateway what is proved there. Raises DriverError."""
+        result = prove(self._driver(replica), self._manifest(version), self._config.base_name, PROBES)
         self._known[replica].proved[version] = result.ok
         self._tell(replica)
         return result
 
     def unload(self, version: str, replica: str) -> None:
-        """Forget it there."""
-        self._drivers[replica].unload(version)
+        """Forget it there; its files stay, because an evicted adapter is read again. Raises DriverError."""
+        self._driver(replica).unload(version)
         self._known[replica].proved.pop(version, None)
+        self._tell(replica)
 
     def write_route(self, route: RouteFile) -> RouteAck:
-        """File first (it is the record), then the push, so that nothing dispatched after the answer is by the old route."""
+        """File first (it is the record), then all gateways at once, so that after the answer nothing is dispatched by
+        the old route. Raises StaleRoute, and OSError where the file cannot be written.
+        """
         began = time.monotonic()
         with self._route_lock:
             held = self._read_route()
             if held is not None and not _newer(route, held):
                 raise StaleRoute(f"expected an epoch above {held.epoch}, got {route.epoch}: another writer was here")
             _write(self._config.route_file, route.model_dump_json().encode())
-            gateways = {name: self._push(driver, route) for name, driver in self._pushers.items()}
+            pushes = {
+                name: self._push_threads.submit(self._push, driver, route) for name, driver in self._pushers.items()
+            }
+            gateways = {name: push.result() for name, push in pushes.items()}
         return RouteAck(route.epoch, gateways, self._clock(), 1000.0 * (time.monotonic() - began))
 
     def close(self) -> None:
-        """Release connections."""
+        """Release connections and threads; idempotent."""
+        for threads in (self._lookers, self._push_threads):
+            threads.shutdown(wait=False, cancel_futures=True)
         for driver in (*self._drivers.values(), *self._pushers.values()):
             driver.close()
+
+    def _driver(self, replica: str) -> Driver:
+        driver = self._drivers.get(replica)
+        if driver is None:
+            raise Unreachable(f"no replica is called {replica}; this host has {', '.join(self._drivers) or 'none'}")
+        return driver
+
+    def _manifest(self, version: str) -> Manifest:
+        try:
+            return self._registry.manifest(version)
+        except (KeyError, ValueError) as error:
+            raise UnknownVersion(f"{version}: {error}") from error
+
+    def _checked_folder(self, version: str) -> Path:
+        try:
+            folder = self._registry.path(version)
+            if self._base is not None:
+                check_adapter(folder, self._base)
+        except AdapterRejected as error:
+            raise FilesRejected(f"{version}: {error}") from error
+        except (KeyError, ValueError) as error:
+            raise UnknownVersion(f"{version}: {error}") from error
+        return folder
 
     def _replica(self, name: str) -> ReplicaState:
         driver, known = self._drivers[name], self._known[name]
@@ -196,14 +236,12 @@ class LocalAgent:
         try:
             self._drivers[name].tell_proved(sorted(proved))
         except DriverError:
-            return
+            return  # told at the next look; until then the replica says that it is not ready
         known.told = proved
 
     def _push(self, driver: Driver, route: RouteFile) -> bool:
         try:
             driver.push_route(route)
-        except RouteRefused:
-            return True  # it holds this route or a newer one already: the file watch was faster
         except DriverError:
             return False
         return True
@@ -216,10 +254,15 @@ class LocalAgent:
 
 
 def _newer(route: RouteFile, held: RouteFile) -> bool:
-    """A higher epoch, or a renewal of the leases of the same one."""
+    """A higher epoch, or the same routes with leases at least as new."""
     if route.epoch != held.epoch:
         return route.epoch > held.epoch
-    return _without_renewals(route) == _without_renewals(held)
+    same = _without_renewals(route) == _without_renewals(held)
+    return same and all(new >= old for new, old in zip(_renewals(route), _renewals(held), strict=True))
+
+
+def _renewals(file: RouteFile) -> list[int]:
+    return [r.split.lease_seq if r.split else 0 for r in file.routes]
 
 
 def _without_renewals(file: RouteFile) -> object:

@@ -1,7 +1,7 @@
 """One inference server over HTTP: vLLM or the built-in one, the same routes. Synchronous; owned by whoever calls it.
 
-A load that answers 200 proves nothing (``deploy.proof`` does); a version is a new name and a new path for ever, so a load is
-done once and an unload only after nothing was routed to it.
+A load that answers 200 proves nothing (``deploy.proof`` does); a version is a new name and a new path for ever, so a
+load is done once and an unload only after nothing was routed to it.
 """
 
 from __future__ import annotations

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
 
 class DriverError(Exception):
     """A peer's fault (or the way to it). ``reason`` is a name for ledgers and metrics."""
@@ -55,3 +59,33 @@ class RouteRefused(DriverError):
     """A gateway holds a newer route."""
 
     reason = "route_refused"
+
+
+class UnknownVersion(DriverError):
+    """The host's artifacts folder has no such version: the caller's fault, or the artifacts did not arrive."""
+
+    reason = "unknown_version"
+
+
+class FilesRejected(DriverError):
+    """The version's files are not what its manifest says, or do not fit the base: nothing was loaded."""
+
+    reason = "files_rejected"
+
+
+class StaleRoute(DriverError):
+    """A writer with an older epoch than the host holds: it has been overtaken."""
+
+    reason = "stale_route"
+
+
+class AgentRefused(DriverError):
+    """The agent does not accept our token."""
+
+    reason = "agent_refused"
+
+
+REASONS: Final[Mapping[str, type[DriverError]]] = MappingProxyType(
+    {kind.reason: kind for kind in (DriverError, *DriverError.__subclasses__())}
+)
+"""Every kind by its reason: how an error keeps its kind on the way from an agent on another host."""

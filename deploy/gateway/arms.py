@@ -1,7 +1,7 @@
 """Which version answers, and in which arm: a sticky hash, salted with the rollout.
 
-Pure. The hash of (rollout, session) is uniform on [0, 1); the sessions below the share are the canary's, so that raising
-the share only ever moves sessions from control to canary and never back.
+Pure. The hash of (rollout, session) is uniform on [0, 1); the sessions below the share are the canary's, so that
+raising the share only ever moves sessions from control to canary and never back.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -48,7 +49,8 @@ class CaptureConfig(Section):
     token_ids: bool = True
     """Ask the server for the ids of the reply's tokens: free for it, and the only exact record of what was said."""
     logprob_sample: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
-    """Share of whole (not streamed) replies whose log-probabilities are asked for; each token costs the server 58 us."""
+    """Share of whole (not streamed) replies whose log-probabilities are asked for; each token costs the server 58 us.
+    """
 
 
 class GatewayConfig(Section):
@@ -115,7 +117,7 @@ def load_config(path: Path) -> GatewayConfig:
 def load_secrets(config: GatewayConfig) -> Secrets:
     """The three secrets. Raises GatewayConfigError naming the file; ``homeostat init`` makes them."""
     return Secrets(
-        feedback_key=_hex(config.feedback_key_file),
+        feedback_key=_key(config.feedback_key_file),
         salt=_line(config.salt_file).encode(),
         control_token=_line(config.control_token_file),
     )
@@ -131,12 +133,9 @@ def _line(path: Path) -> str:
     return text
 
 
-def _hex(path: Path) -> bytes:
+def _key(path: Path) -> bytes:
+    """The key as its file has it, for daemon and gateway alike: the hex digits themselves, not the bytes they spell."""
     text = _line(path)
-    try:
-        key = bytes.fromhex(text)
-    except ValueError as fault:
-        raise GatewayConfigError(f"{path}: 64 hex digits expected") from fault
-    if len(key) < 32:
-        raise GatewayConfigError(f"{path}: 64 hex digits expected, got {len(text)}")
-    return key
+    if re.fullmatch(r"[0-9a-fA-F]{64,}", text) is None:
+        raise GatewayConfigError(f"{path}: at least 64 hex digits expected; delete it and make it anew")
+    return text.encode()

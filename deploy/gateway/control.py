@@ -1,8 +1,8 @@
 """What is open to clients and what needs the control token; the gateway's own routes.
 
-A server with run-time LoRA offers routes that load any path, and its own API key does not cover all of them. So the list
-is of what is open; everything else is 404 without the token. The comparison is on the raw ASGI path that the server's
-router uses too, and default-deny: a path that we misread is refused, not let through.
+A server with run-time LoRA offers routes that load any path, and its own API key does not cover all of them. So the
+list is of what is open; everything else is 404 without the token. The comparison is on the raw ASGI path that the
+server's router uses too, and default-deny: a path that we misread is refused, not let through.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """From a feedback request to an event: one route for thumbs, ratings, corrections, preferences and outcomes.
 
-Pure. Without ``kind`` the kind follows from what is there: a correction, else true or false, a number, an outcome's word.
+Pure. Without ``kind`` the kind follows from what is there: a correction, else true or false, a number, an outcome's
+word.
 """
 
 from __future__ import annotations

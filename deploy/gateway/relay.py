@@ -1,8 +1,8 @@
 """The reply on its way to the client: headers added, the version's name hidden, failures held back for a second try.
 
 The start of a response is held until its first body bytes. Until then nothing has reached the client, so a failing
-version can still be replaced. Streams then pass piece by piece; whole replies pass when they are complete, because their
-length may change. A failure of our own passes the server's message on as it came.
+version can still be replaced. Streams then pass piece by piece; whole replies pass when they are complete, because
+their length may change. A failure of our own passes the server's message on as it came.
 """
 
 from __future__ import annotations

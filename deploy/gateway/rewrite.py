@@ -1,8 +1,8 @@
 """What is changed in bytes on their way: the model's name in a request, and its traces in the reply.
 
-Only the top level of a request is parsed; every value stays the client's own bytes. In replies the version's name becomes
-the alias again, because a client who can read his version knows his arm. ``"model":"<name>"`` with plain quotes cannot
-occur inside a JSON string, so replacing these bytes is exact.
+Only the top level of a request is parsed; every value stays the client's own bytes. In replies the version's name
+becomes the alias again, because a client who can read his version knows his arm. ``"model":"<name>"`` with plain quotes
+cannot occur inside a JSON string, so replacing these bytes is exact.
 """
 
 from __future__ import annotations

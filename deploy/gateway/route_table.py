@@ -1,8 +1,8 @@
 """The routes that a gateway holds, and when their leases end.
 
 ``adopt`` is the pure decision; ``RouteHolder`` swaps one reference under a lock, so that readers on the event loop see
-the old table or the new one and never a mixture. Deadlines are counted on this process's monotonic clock: a share that is
-found in the file at start has no deadline yet and is dead until its writer renews it.
+the old table or the new one and never a mixture. Deadlines are counted on this process's monotonic clock: a share that
+is found in the file at start has no deadline yet and is dead until its writer renews it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """One request to an alias: choose, dispatch, try again where that can still help, and remember what happened.
 
-The order of tries is the chosen version, then, for a failing candidate, the control of that instant, then, for a champion
-that this replica does not have, the base with the client's own bytes. Choosing a version and handing the request to the
-server happen without an await between them: once a newer table is in force nothing is dispatched by the older one.
+The order of tries is the chosen version, then, for a failing candidate, the control of that instant, then, for a
+champion that this replica does not have, the base with the client's own bytes. Choosing a version and handing the
+request to the server happen without an await between them: once a newer table is in force nothing is dispatched by the
+older one.
 """
 
 from __future__ import annotations

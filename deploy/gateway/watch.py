@@ -1,7 +1,7 @@
 """Watches the route file and the off-switch: the slow way by which a flip arrives when no push did.
 
-A thread of its own, because a busy event loop must not delay a rollback; 40 ``stat`` calls a second cost less than 0.1 %
-of a core.
+A thread of its own, because a busy event loop must not delay a rollback; 40 ``stat`` calls a second cost less than 0.1
+% of a core.
 """
 
 from __future__ import annotations

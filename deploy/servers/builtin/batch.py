@@ -1,8 +1,9 @@
 # pyright: standard
 """The running batch: rows join after their prompt was read and leave with their last token.
 
-Keys and values lie left-padded, so that the newest token of every row is in the last column and one forward pass takes one
-step of all of them. Joining pads the shorter side on the left; leaving drops rows and the columns that nobody needs any more.
+Keys and values lie left-padded, so that the newest token of every row is in the last column and one forward pass takes
+one step of all of them. Joining pads the shorter side on the left; leaving drops rows and the columns that nobody needs
+any more.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Batch:
         self._bank = bank
         self._pad = pad_id
         self.rows: list[Row] = []
-        self._cache: DynamicCache | None = None
+        self._cache: Any = None
         self._mask = torch.zeros(0, 0, dtype=torch.long)
 
     def join(self, rows: Sequence[Row]) -> None:
@@ -115,7 +116,7 @@ class Batch:
             layer.values = layer.values[index][:, :, first:]
         self.reselect()
 
-    def _forward(self, rows: Sequence[Row], ids: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache) -> None:
+    def _forward(self, rows: Sequence[Row], ids: Tensor, mask: Tensor, positions: Tensor, cache: Any) -> None:
         out = self._model(
             input_ids=ids,
             attention_mask=mask,
@@ -128,7 +129,7 @@ class Batch:
         for row, token, logprob in zip(rows, tokens, logprobs, strict=True):
             row.take(token, logprob)
 
-    def _append(self, cache: DynamicCache, mask: Tensor) -> None:
+    def _append(self, cache: Any, mask: Tensor) -> None:
         assert self._cache is not None
         short = mask.shape[1] - self._mask.shape[1]
         old, new = max(short, 0), max(-short, 0)

@@ -33,7 +33,8 @@ class Choice:
     unfolding: Unfolding
     row: Row | None = None
     told_tokens: int = 0
-    text: str = ""
+    cut: str | None = None
+    """The whole text, when a stop text ended it."""
     finish: str | None = None
 
 
@@ -83,7 +84,7 @@ class Generation:
         whole = self.text.decode(row.tokens, self.wanted.skip_special)
         places = [at for stop in self.wanted.stops if (at := whole.find(stop)) >= 0]
         if places:
-            choice.text, choice.finish, row.cancelled = whole[: min(places)], "stop", True
+            choice.cut, choice.finish, row.cancelled = whole[: min(places)], "stop", True
 
     def cancel(self) -> None:
         """Stop the rows: nobody waits for them any more."""
@@ -113,8 +114,7 @@ class Generation:
     def _choice(self, choice: Choice) -> dict[str, Any]:
         row = choice.row
         assert row is not None
-        cut = bool(choice.text)
-        text = choice.text if cut else self.text.decode(row.tokens, self.wanted.skip_special)
+        text = choice.cut if choice.cut is not None else self.text.decode(row.tokens, self.wanted.skip_special)
         body = {"message": {"role": "assistant", "content": text}} if self.frame.chat else {"text": text}
         shown: dict[str, Any] = {
             "index": choice.index,
@@ -149,8 +149,8 @@ class Generation:
         tokens = row.tokens[choice.told_tokens : count]
         if not tokens and finish is None:
             return None
-        if finish == "stop" and row.cancelled:
-            text = choice.text[choice.unfolding.told :]
+        if choice.cut is not None:
+            text = choice.cut[choice.unfolding.told :]
         else:
             text = choice.unfolding.more(row.tokens[:count], last=finish is not None)
         shown: dict[str, Any] = {"index": choice.index}

@@ -5,9 +5,9 @@ Every linear layer of the model gets the stacked A and B of all loaded adapters.
 
     y = W x + B_all (mask * (A_all x)),     A_all [sum of ranks, in], B_all [out, sum of ranks]
 
-where the mask keeps, for each row, the ranks of its own adapter (Hu et al. 2021, arXiv:2106.09685, with the adapters side
-by side). That is three operations whatever the mixture, and rows of the base add an exact zero. peft's own mixed batch
-splits the batch by adapter in every layer, which costs several times as much on small models.
+where the mask keeps, for each row, the ranks of its own adapter (Hu et al. 2021, arXiv:2106.09685, with the adapters
+side by side). That is three operations whatever the mixture, and rows of the base add an exact zero. peft's own mixed
+batch splits the batch by adapter in every layer, which costs several times as much on small models.
 
 Loads folders in peft's format: ``adapter_config.json`` and ``adapter_model.safetensors``.
 """
@@ -74,11 +74,13 @@ class LoraLinear(nn.Module):
         """[rows, tokens, in] to [rows, tokens, out]."""
         y = self.inner(x)
         rows = self._rows
-        if self.a is None or self.b is None or (rows.span is None and rows.mask is None):
+        if self.a is None or self.b is None:
             return y
         if rows.span is not None:
             first, last = rows.span
             return y + functional.linear(functional.linear(x, self.a[first:last]), self.b[:, first:last])
+        if rows.mask is None:
+            return y
         # Filled, not multiplied: an overflow in another row's adapter must not reach this row as NaN.
         inner = functional.linear(x, self.a).masked_fill(rows.mask, 0.0)
         return y + functional.linear(inner, self.b)

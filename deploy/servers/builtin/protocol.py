@@ -1,13 +1,14 @@
-"""The requests that the server takes: the OpenAI API's fields and vLLM's, as far as this server does something about them.
+"""The requests that the server takes: the OpenAI API's fields and vLLM's, as far as this server does something about
+them.
 
-Fields that nobody here knows are ignored, as vLLM ignores them; fields that would change the answer and are not supported
-are refused by name.
+Fields that nobody here knows are ignored, as vLLM ignores them; fields that would change the answer and are not
+supported are refused by name.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -150,7 +151,7 @@ def wanted(request: ChatRequest | CompletionRequest, defaults: Defaults) -> Want
         choices=choices,
         max_tokens=limit,
         stops=(stop,) if isinstance(stop, str) else tuple(stop or ()),
-        stop_ids=(frozenset() if request.ignore_eos else defaults.stop_ids) | frozenset(request.stop_token_ids or ()),
+        stop_ids=_stop_ids(request, defaults),
         min_tokens=request.min_tokens,
         skip_special=request.skip_special_tokens,
         top_logprobs=top,
@@ -158,6 +159,11 @@ def wanted(request: ChatRequest | CompletionRequest, defaults: Defaults) -> Want
         include_usage=bool(request.stream_options and request.stream_options.include_usage),
         token_ids=bool(request.return_token_ids),
     )
+
+
+def _stop_ids(request: Common, defaults: Defaults) -> frozenset[int]:
+    own = frozenset(request.stop_token_ids or ())
+    return own if request.ignore_eos else own | defaults.stop_ids
 
 
 def _check_range(good: bool, field: str, rule: str, got: object) -> None:
@@ -192,7 +198,7 @@ def plain_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for message in messages:
         content = message.get("content")
         if isinstance(content, list):
-            message = {**message, "content": "".join(_part_text(part) for part in content)}
+            message = {**message, "content": "".join(map(_part_text, cast(list[Any], content)))}
         elif content is None:
             message = {**message, "content": ""}
         plain.append(message)
@@ -202,6 +208,7 @@ def plain_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _part_text(part: Any) -> str:
     if isinstance(part, str):
         return part
-    if isinstance(part, dict) and isinstance(part.get("text"), str):
-        return part["text"]
+    text = cast(dict[str, Any], part).get("text") if isinstance(part, dict) else None
+    if isinstance(text, str):
+        return text
     raise BadRequest("messages: this model reads text parts only", "messages")
