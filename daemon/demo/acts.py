@@ -57,9 +57,7 @@ async def follow(stand: Stand, drift_at: float, before: str | None, deadline_s: 
         status = stand.watcher.seen.status
         stage = stage_of(status)
         if stage is not None and stage != stand.watch.name:
-            stand.watch.stage(stage)
-            stand.mark(stage)
-            stand.say(f"stage {stage}")
+            stand.enter(stage)
         if status.get("champion") not in (None, before) and stage is None:
             return status
         if time.monotonic() > until:
@@ -73,7 +71,7 @@ def _tell(stand: Stand, drift_at: float, told: set[str]) -> None:
         if key in told or float(alarm["at"]) < drift_at:
             continue
         told.add(key)
-        terms = ", ".join(cast("list[str]", part(alarm, "evidence").get("top_terms") or [])[:6])
+        terms = ", ".join(cast("list[str]", part(alarm, "slice").get("terms") or [])[:6])
         stand.marks.append((float(alarm["at"]), f"alarm: {alarm['kind']}"))
         stand.say(f"confirmed alarm: {alarm['kind']} drift by {alarm['detector']} {f'({terms})' if terms else ''}")
 

@@ -147,9 +147,7 @@ async def _cycle_end(stand: Stand, cycle: str, deadline_s: float, prefix: str) -
         stand.check()
         stage = stage_of(stand.watcher.seen.status)
         if stage is not None and f"{prefix}_{stage}" != stand.watch.name:
-            stand.watch.stage(f"{prefix}_{stage}")
-            stand.mark(f"{prefix}: {stage}")
-            stand.say(f"stage {stage} ({prefix})")
+            stand.enter(stage, f"{prefix}_")
         cycles = listed(await stand.watcher.client.get("/api/v1/cycles"), "cycles")
         found = next((c for c in cycles if c.get("id") == cycle), None)
         if found is not None and found["phase"] in CYCLE_OVER:

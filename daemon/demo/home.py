@@ -143,5 +143,7 @@ def daemon_config(home: Home, log: Json, base: Path, trainer_python: Path) -> Js
         },
         # A base of a few million parameters takes steps that would wreck a large one.
         "training": {"learning_rate": 5e-3},
-        "selection": {"identity_age": 2},
+        # Questions for the gate come from hold-outs: in two minutes of traffic they are as scarce as examples.
+        "selection": {"identity_age": 2, "holdout_share": 0.45},
+        "gate": {"min_new": 200},
     }

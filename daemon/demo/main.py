@@ -117,6 +117,11 @@ def show(screen: Screen, title: str, rows: list[tuple[str, str]], failed: list[s
     screen.say(f"{'every check holds' if not failed else f'{len(failed)} checks failed'}; report: {report}")
 
 
+def known(value: object) -> str:
+    """A figure for the table; what was not reached says so."""
+    return "not reached" if value is None else str(value)
+
+
 def _drill_rows(f: DrillFigures) -> list[tuple[str, str]]:
     undefended, harmful, trainer = f.undefended, f.harmful, f.trainer
     return [
@@ -142,13 +147,19 @@ def _rows(f: DemoFigures) -> list[tuple[str, str]]:
     bound = "not reached" if old.loss_upper95 is None else f"{100 * old.loss_upper95:.2f} points"
     return [
         ("alarms before the drift", str(f.alarms.before)),
-        ("alarm after it", f"{f.alarms.kind}, after {f.alarms.delay_exchanges} exchanges"),
+        (
+            "alarm after it",
+            "none" if f.alarms.kind is None else f"{f.alarms.kind}, after {f.alarms.delay_exchanges} exchanges",
+        ),
         ("new desk", f"{share(new.before)} of {new.n_before} before, {share(new.after)} of {new.n} after"),
         ("the same corrections, TF-IDF", share(f.tfidf_baseline)),
-        ("corrections used", "unknown" if f.corrections_used is None else str(f.corrections_used)),
+        ("corrections used", known(f.corrections_used)),
         ("old desks", f"{share(old.before)} before, {share(old.after)} after, loss below {bound} (95 %, n {old.n})"),
-        ("roll-back", f"{back.ms} ms, {back.failed} of {back.requests} requests failed"),
-        ("to the old version after the acknowledgement", str(back.dispatched_after_ack)),
+        (
+            "roll-back",
+            "not reached" if back.ms is None else f"{back.ms} ms, {back.failed} of {back.requests} requests failed",
+        ),
+        ("... to the old version after the acknowledgement", known(back.dispatched_after_ack)),
         ("requests", f"{f.requests}, {f.failed} failed"),
         ("seconds", f"{f.seconds:.0f} (base training {f.base_seconds:.0f} more)"),
         ("stages", ", ".join(f"{name} {s:.0f}" for name, s in f.stages.items())),

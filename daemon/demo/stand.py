@@ -99,6 +99,13 @@ class Stand:
         self.marks.append((now, word))
         return now
 
+    def enter(self, stage: str, prefix: str = "") -> None:
+        """A stage of the adaptation begins: its clock, the pace of the users, a mark, a line."""
+        self.watch.stage(prefix + stage)
+        self.users.pace(self.script.rates.get(stage, self.script.users.rate))
+        self.mark(prefix + stage)
+        self.say(f"stage {prefix}{stage}")
+
     def check(self) -> None:
         """Raise what is wrong with the run itself: a dead process, a dead user."""
         self.children.check()
