@@ -18,6 +18,8 @@ import orjson
 from daemon.demo.children import ChildFailed
 from daemon.demo.documents import Json, number
 
+CODE = ("tiny_*.py", "batching.py", "chat.py", "schedule.py")
+"""Modules that train the base, below adapters/training."""
 RECORD = "demo_base.json"
 """Beside the model: how long its training took."""
 
@@ -49,7 +51,8 @@ def content_key(files: Sequence[Path], seed: int) -> str:
 
 def training_code(project: Path) -> list[Path]:
     """Source files whose change makes another base."""
-    return sorted((project / "adapters" / "training").glob("tiny_*.py"))
+    folder = project / "adapters" / "training"
+    return sorted(path for pattern in CODE for path in folder.glob(pattern))
 
 
 async def trained_base(
