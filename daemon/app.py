@@ -11,15 +11,12 @@ What survives a kill: all of it. The store and the route file hold the state; a 
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 import structlog
@@ -34,6 +31,7 @@ from daemon.home_lock import HomeLock
 from daemon.pump import Pump
 from daemon.runtime import Assemble, Runtime
 from daemon.schedule import Schedule
+from daemon.signals import stop_asked
 from daemon.store import Store, retention
 
 STOP_S: Final = 1.0
@@ -142,13 +140,7 @@ class Daemon:
 
     def run(self) -> None:
         """Start, wait for SIGTERM or SIGINT, stop. Main thread only. Raises what ``start`` raises."""
-        asked = threading.Event()
-
-        def ask(_number: int, _frame: FrameType | None) -> None:
-            asked.set()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, ask)
+        asked = stop_asked()
         self.start()
         print(f"homeostat runs: {self._options.config.api.url}", file=sys.stderr)
         asked.wait()

@@ -8,7 +8,7 @@ import threading
 from typing import Final
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from daemon.faults import ConfigError, MachineFault
 
@@ -17,8 +17,11 @@ DRAIN_S: Final = 2
 """Seconds that requests in progress get at a stop."""
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises MachineFault (taken, forbidden) and ConfigError (no such address)."""
+def bind(host: str, port: int, option: str = "api.port") -> socket.socket:
+    """A listening socket; ``option`` is what errors call the port.
+
+    Raises MachineFault (taken, forbidden) and ConfigError (no such address).
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -29,18 +32,18 @@ def bind(host: str, port: int) -> socket.socket:
         listener.close()
         if error.errno == errno.EADDRINUSE:
             raise MachineFault(
-                f"api.port: {host}:{port} is taken by another process: stop it, or set api.port to a free port"
+                f"{option}: {host}:{port} is taken by another process: stop it, or set {option} to a free port"
             ) from error
         if error.errno == errno.EACCES:
-            raise MachineFault(f"api.port: no permission to listen on {host}:{port}: use a port above 1023") from error
-        raise ConfigError(f"api.host: cannot listen on {host!r}: {error.strerror or error}") from error
+            raise MachineFault(f"{option}: no permission to listen on {host}:{port}: use a port above 1023") from error
+        raise ConfigError(f"{option}: cannot listen on {host!r}: {error.strerror or error}") from error
     return listener
 
 
 class ApiServer:
     """Serves one application from ``start`` to ``stop``."""
 
-    def __init__(self, app: FastAPI, listener: socket.socket) -> None:
+    def __init__(self, app: Starlette, listener: socket.socket) -> None:
         config = uvicorn.Config(
             app,
             log_config=None,

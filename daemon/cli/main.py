@@ -14,6 +14,7 @@ from daemon.faults import Fault, Refused
 VERBS: Final = (
     processes.run,
     processes.trainer,
+    processes.agent,
     demo.demo,
     demo.drill,
     init.init,

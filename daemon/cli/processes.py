@@ -68,3 +68,22 @@ def trainer(
     name = worker or f"{platform.node()}-{os.getpid()}"[:128]
     api = HttpTrainerApi(loaded.api.url, token)
     raise typer.Exit(run_trainer(api, loaded.artifacts, train_adapter, name))
+
+
+def agent(
+    config: ConfigOption = None,
+    home: HomeOption = None,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="TCP port to listen on.", min=1, max=65535)] = 8378,
+    log_level: LevelOption = "info",
+    as_json: JsonOption = True,
+    reason: ReasonOption = "",
+) -> None:
+    """The agent of a serving host, for a daemon elsewhere; guarded by the control token. Ends on SIGTERM."""
+    from daemon import logging
+    from daemon.agent_process import serve_agent
+    from daemon.config import load_config
+
+    del reason
+    logging.configure(log_level, as_json)
+    serve_agent(load_config(config_file(config, home)), host, port)
