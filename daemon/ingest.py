@@ -343,10 +343,10 @@ class Ingest:
         ]
         fresh = alarms.insert_new(tx, rows)
         for alarm in found:
-            if alarm.alarm_id not in fresh:
-                continue
+            if alarm.alarm_id not in fresh or not alarm.primary:
+                continue  # informers speak often and decide nothing: they are stored, not decisions of the ledger
             numbers = {k: v for k, v in alarm.evidence.items() if isinstance(v, (int, float))}
-            reason = "confirmed" if alarm.acts else "suspected" if alarm.primary else "informs"
+            reason = "confirmed" if alarm.acts else "suspected"
             kind = f"alarm_{alarm.kind.value}"
             ledger.append(
                 tx, alarm.deployment, kind, alarm.alarm_id, reason, actor=alarm.detector, at=now, data=numbers
