@@ -18,6 +18,7 @@ from deploy.gateway.tokens import Claims, TokenError, verify
 from streams.codec import MAX_ID, feedback_shape_problem
 from streams.events import Feedback, FeedbackKind, Trust
 
+_KINDS = frozenset(FeedbackKind)
 OUTCOMES = frozenset(("accepted", "retried", "escalated"))
 
 
@@ -119,7 +120,7 @@ def kind_of(asked: FeedbackRequest) -> FeedbackKind | None:
     """The kind as stated, else as the value says."""
     if asked.kind is not None:
         return asked.kind
-    if asked.name in FeedbackKind:
+    if asked.name in _KINDS:
         return FeedbackKind(asked.name)
     if asked.correction is not None:
         return FeedbackKind.CORRECTION
