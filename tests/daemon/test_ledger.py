@@ -35,7 +35,7 @@ def test_an_operators_note_is_cut_to_one_line(store: Store) -> None:
 
 
 def test_the_story_of_a_version_leads_to_its_alarm_and_not_to_its_champions_life(store: Store) -> None:
-    entries = [
+    entries: list[tuple[str, str, str, dict[str, Any]]] = [
         ("alarm", "a0", "confirmed", {}),
         ("cycle", "c0", "alarm", {"alarm": "a0"}),
         ("version", "v0", "trained", {"cycle": "c0"}),
