@@ -1,9 +1,9 @@
 # pyright: basic
 """A second, independent look at a suspicion before anything is trained.
 
-A domain classifier learns the traffic before the suspicion against one half of the reference; it is then tried on fresh
-traffic against the other half (Lopez-Paz and Oquab, "Revisiting classifier two-sample tests", ICLR 2017). Sessions are
-never cut in two, and the permutation test shuffles whole sessions: the prompts of one session are alike.
+A domain classifier learns the traffic before the suspicion against most of the reference; it is then tried on fresh
+traffic against the rest of it (Lopez-Paz and Oquab, "Revisiting classifier two-sample tests", ICLR 2017). No session is
+on both sides, and the permutation test shuffles whole sessions: the prompts of one session are alike.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from monitors.slices import build_slice, gram_matrix, logistic
 
 _PERMUTATIONS = 4000
 """Smallest p-value that can come out: 1 in 4,001."""
-_LEAST = 20
+_TRAIN_SHARE = 0.8
+"""Share of the reference's sessions that are learned; fresh traffic is ranked among the others."""
+_LEAST = 16
 """Texts with words that each side needs."""
 
 
@@ -58,27 +60,28 @@ def confirm(
     ``before``: traffic up to the suspicion; ``fresh``: what came after it. Too little of anything is not confirmed.
     """
     rng = np.random.default_rng(seed)
-    known = {s.session for s in before}
-    fresh_new = [s for s in fresh if s.session not in known]
+    live = {s.session for s in fresh}
+    learned = [s for s in before if s.session not in live]
+    known = {s.session for s in (*fresh, *before)}
     keys = sorted({s.session for s in reference})
     rng.shuffle(keys)
-    trained_on = set(keys[: len(keys) // 2])
-    train = [s for s in reference if s.session in trained_on]
+    trained_on = set(keys[: int(_TRAIN_SHARE * len(keys))])
+    train = [s for s in reference if s.session in trained_on and s.session not in live]
     held = [s for s in reference if s.session not in trained_on and s.session not in known]
-    if min(len(train), len(held), len(before), len(fresh_new)) < _LEAST:
+    if min(len(train), len(held), len(learned), len(fresh)) < _LEAST:
         return NOT_CONFIRMED
-    matrix = gram_matrix([s.text for s in (*train, *before)])
-    labels = np.concatenate([np.zeros(len(train)), np.ones(len(before))])
-    weights = np.where(labels > 0, len(train) / len(before), 1.0)
+    matrix = gram_matrix([s.text for s in (*train, *learned)])
+    labels = np.concatenate([np.zeros(len(train)), np.ones(len(learned))])
+    weights = np.where(labels > 0, len(train) / len(learned), 1.0)
     fitted = logistic(matrix, labels, weights)
-    tried = [*held, *fresh_new]
+    tried = [*held, *fresh]
     scores = fitted.decision_function(gram_matrix([s.text for s in tried]))
     ranks = _ranks(scores)
-    sessions = [*(f"r{s.session}" for s in held), *(f"f{s.session}" for s in fresh_new)]
+    sessions = [*(f"r{s.session}" for s in held), *(f"f{s.session}" for s in fresh)]
     auc = _auc(ranks, len(held))
     p_value = _permuted(ranks, sessions, len(held), rng)
     if p_value > alpha:
-        return Confirmation(auc, p_value, 0.0, (), len(fresh_new), None)
+        return Confirmation(auc, p_value, 0.0, (), len(fresh), None)
     window = [*before, *fresh]
     built = build_slice(
         [s.text for s in reference],
@@ -87,8 +90,8 @@ def confirm(
         sessions=([f"r{s.session}" for s in reference], [s.session for s in window]),
     )
     if built is None:
-        return Confirmation(auc, p_value, 0.0, (), len(fresh_new), None)
-    return Confirmation(auc, p_value, built.share, built.model.terms, len(fresh_new), built.model)
+        return Confirmation(auc, p_value, 0.0, (), len(fresh), None)
+    return Confirmation(auc, p_value, built.share, built.model.terms, len(fresh), built.model)
 
 
 def _ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,8 +1,8 @@
 """The gate: what a version must show offline, paired against the champion, before it may see traffic.
 
 A pure decision. Every check is listed with its numbers whatever the outcome, and the verdict names one reason:
-the first failing check in the order of ``CHECKS``; else what was missing; else ``passed``. Missing or unusable
-evidence never passes.
+the first failing check in the order old, new, behaviour, nll; else what was missing; else ``passed``. Missing or
+unusable evidence never passes; too few pairs fail where their upper bound is already below the margin.
 """
 
 from __future__ import annotations

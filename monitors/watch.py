@@ -207,16 +207,13 @@ class Watch:
         fresh = self._recent.newest(self._counted - int(self._suspicion["counted"]))
         before = self._recent.newest(len(fresh) + config.confirm_before)[: -len(fresh)]
         look = int(self._suspicion["look"])
-        known = {s.session for s in before}
-        unknown = sum(1 for s in fresh if s.session not in known)
-        waited = len(fresh) >= config.confirm_wait
-        if unknown < config.confirm_sizes[look] and not waited:
+        if len(fresh) < config.confirm_sizes[look]:
             return []
         # The looks share the level (Bonferroni): a strong drift is confirmed at the first one.
         alpha = config.confirm_alpha / len(config.confirm_sizes)
         result = confirm(self._reference, before, fresh, self._seed + self._index, alpha)
         confirmed = result.p_value <= alpha
-        if not confirmed and not waited and look + 1 < len(config.confirm_sizes):
+        if not confirmed and look + 1 < len(config.confirm_sizes):
             self._suspicion = {**self._suspicion, "look": look + 1}
             return []
         evidence = _evidence(self._suspicion, result, alpha)

@@ -51,7 +51,8 @@ def test_a_good_candidate_passes_with_every_check_listed() -> None:
         ({"nll": Nll(champion=0.2, candidate=math.nan)}, "fail", "nll_not_finite"),
         ({"nll": Nll(champion=0.2, candidate=2.0)}, "fail", "nll_worse"),
         ({"old": PairedCounts(both=1100, champion_only=-1)}, "error", "invalid_evidence"),
-        ({"old": PairedCounts(both=800, champion_only=90, neither=10), "nll": None}, "inconclusive", "too_few_old"),
+        ({"old": PairedCounts(both=800, champion_only=90, neither=10), "nll": None}, "fail", "old_desks_worse"),
+        ({"old": PairedCounts(both=890, champion_only=20, neither=10), "nll": None}, "inconclusive", "too_few_old"),
     ],
 )
 def test_each_reason(changes: dict[str, object], verdict: str, reason: str) -> None:
