@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import REGISTRY
-
 from adapters.base_shape import BaseShape, BaseUnusable, read_base_shape
 from adapters.registry import Registry
 from daemon.buffer_build import BufferBuilder
@@ -41,7 +39,7 @@ def assemble(runtime: Runtime) -> Parts:
     """
     config, store, clock = runtime.config, runtime.store, runtime.clock
     name = config.deployment.name
-    registry, metrics = Registry(config.artifacts), Metrics(REGISTRY)
+    registry, metrics = Registry(config.artifacts), Metrics(runtime.registry)
     base = _base_shape(config)
     identity = _identity(runtime, registry, base)
     agent = LocalAgent(_agent_config(config, runtime.secret("control.token")))

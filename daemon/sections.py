@@ -115,7 +115,7 @@ class LearningConfig(Section):
     schedule: str | None = None
     """Crontab line (local time) at which to adapt without an alarm, as in "0 3 * * *"; None: only for alarms."""
     anchors_file: Path = Path("anchors.jsonl")
-    """At most 500 examples (lines of {"prompt", "target"}) that no version may forget. A missing file means none."""
+    """At most 500 examples (lines of {"prompt", "reply"}) that no version may forget. A missing file means none."""
 
     @field_validator("schedule")
     @classmethod

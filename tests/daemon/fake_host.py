@@ -1,7 +1,7 @@
 """A serving host in memory: replicas that load and prove, and a route file, as an agent of the real host shows them.
 
-It outlives the daemons of a test, as a real host outlives a killed daemon. The failure modes are ones that a real server
-cannot be made to show at a chosen instant.
+It outlives the daemons of a test, as a real host outlives a killed daemon. The failure modes are ones that a real
+server cannot be made to show at a chosen instant.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The ingest against a real log file and a real store: once and only once, whatever is redelivered, killed or malformed."""
+"""The ingest against a real log file and a real store: once and only once, whatever is redelivered, killed or
+malformed.
+"""
 
 from __future__ import annotations
 
