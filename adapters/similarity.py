@@ -73,7 +73,8 @@ def vectors(texts: Sequence[str]) -> Vectors:
         shape=(len(texts), BUCKETS),
     )
     frequency = np.bincount(raw.indices, minlength=BUCKETS)
-    weight = np.log((1 + len(texts)) / (1 + frequency)).astype(np.float32)
+    # The added tenth: what all texts share tells little, but equal texts must not come out as strangers.
+    weight = (np.log((1 + len(texts)) / (1 + frequency)) + 0.1).astype(np.float32)
     raw.data = (1 + np.log(raw.data)) * weight[raw.indices]
     norms = np.sqrt(np.asarray(raw.multiply(raw).sum(axis=1)).ravel())
     scale = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0).astype(np.float32)
