@@ -53,6 +53,7 @@ def assemble(runtime: Runtime) -> Parts:
             token_is_valid=TokenCheck(runtime.secret("feedback.key")),
             clock=clock,
             metrics=metrics,
+            tell_log=config.mode != "observe",
         )
     )
     routing = Routing(agent, name, config.deployment.alias, clock)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Final, Protocol
 
@@ -33,6 +33,7 @@ from monitors.alarms import Alarm
 from monitors.metrics import Metrics
 from monitors.reward import exchange_reward
 from streams.codec import Decoded, Origin, decode, encode_feedback
+from streams.collector import settle
 from streams.config import JoinConfig
 from streams.dead_letters import Reason, payload
 from streams.events import DeadLetter, Exchange, Feedback, Trust
@@ -40,6 +41,7 @@ from streams.failpoints import failpoint
 from streams.findings import Closed, Finding, Joined, Late, Orphan, Refused, Unlabelled
 from streams.join import Joiner
 from streams.log import Gap, Position, Record, Source
+from streams.redact import redact_feedback
 
 WATCH_STATE: Final = "watch:"
 """Prefix of the watch's parts among the states."""
@@ -80,6 +82,8 @@ class IngestPorts:
     token_is_valid: Callable[[str, Exchange | None, Feedback, float], bool]
     clock: Callable[[], float]
     metrics: Metrics
+    tell_log: bool = True
+    """Whether the log may be told how far we are (a write to Kafka); False in mode observe."""
 
 
 @dataclass(slots=True)
@@ -109,6 +113,7 @@ class Ingest:
         """Restore memory and seek the log. Raises LogUnavailable."""
         self._restore()
         self._note_gaps(self._ports.source.start(self._next), self._ports.clock())
+        settle()
 
     def _note_gaps(self, gaps: Sequence[Gap], now: float) -> None:
         """Offsets that retention took before we read them: recorded, counted, never silent (E4)."""
@@ -145,7 +150,8 @@ class Ingest:
         if moved:
             self._next.update(moved)
             self._ports.metrics.last_commit.set(now)
-            self._ports.source.acknowledge(moved)
+            if self._ports.tell_log:
+                self._ports.source.acknowledge(moved)
         return len(records)
 
     def follow(self, row: rollouts.Rollout | None) -> None:
@@ -224,6 +230,9 @@ class Ingest:
                 batch.letters.append(found)
             elif found.event.deployment != self._ports.deployment:
                 batch.counts["other_deployments"] += 1
+            elif isinstance(found.event, Feedback) and found.event.trust is Trust.PRODUCER:
+                # the gateway redacts what passes through it; a backend's own words come here first
+                decoded.append(replace(found, event=redact_feedback(found.event)[0]))
             else:
                 decoded.append(found)
         return decoded
