@@ -130,7 +130,9 @@ def _stream(rows: Sequence[Encoded], size: int, rng: random.Random) -> Iterator[
 
 
 def _models(folder: Path, champion: Path | None, config: TrainingConfig) -> tuple[Any, Any]:
-    """(student with a trainable adapter, frozen teacher): the champion is the start of one and the whole of the other."""
+    """(student with a trainable adapter, frozen teacher): the champion is the start of one and the whole of the
+    other.
+    """
     base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     teacher = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     if champion is None:

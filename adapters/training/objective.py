@@ -3,8 +3,8 @@
 
     loss = CE(new targets) + kl_weight · KL(champion ‖ candidate) on the champion's own recorded replies
 
-The teacher needs no labels: any recorded exchange shows what the champion would say. Word dropout on both prompts is the
-same idea twice: no answer, old or new, may hang on one word.
+The teacher needs no labels: any recorded exchange shows what the champion would say. Word dropout on both prompts is
+the same idea twice: no answer, old or new, may hang on one word.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from adapters.training.batching import Batch
 
 
 def reply_logits(model: Any, batch: Batch) -> torch.Tensor:
-    """Logits [reply tokens, vocabulary] at the positions that predict a reply token; the output layer runs only there."""
+    """Logits [reply tokens, vocabulary] at the positions that predict a reply token; the output layer runs only
+    there.
+    """
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     states = inner.model(input_ids=batch.ids, attention_mask=batch.attention, use_cache=False).last_hidden_state
     return inner.lm_head(states[:, :-1][batch.reply[:, 1:]]).float()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -28,7 +28,7 @@ from adapters.training.tiny_model import ASSISTANT, PAD, SPECIALS, Shape, build_
 class Recipe:
     """How the base is trained; the defaults take about a minute on two quiet cores."""
 
-    shape: Shape = Shape()
+    shape: Shape = field(default_factory=Shape)
     tokens: int = 1_500_000  # read in all, whatever the size of the corpus: time is what is fixed
     epochs_max: float = 12.0  # over a small corpus: it would only learn it by heart
     batch_tokens: int = 2048
