@@ -117,8 +117,10 @@ def _check_folder(folder: Path) -> None:
         raise AdapterRejected(RejectReason.FOLDER, f"expected a folder at {folder}")
     extra = sorted(n for n, m in modes.items() if n not in EXPECTED_FILES or not stat.S_ISREG(m))
     if extra:
+        pickled = any(Path(name).suffix in _PICKLE_SUFFIXES for name in extra)
         raise AdapterRejected(
-            RejectReason.UNEXPECTED_FILE, f"expected only {sorted(EXPECTED_FILES)}, found {extra[:3]}"
+            RejectReason.PICKLE if pickled else RejectReason.UNEXPECTED_FILE,
+            f"expected only {sorted(EXPECTED_FILES)}, found {extra[:3]}",
         )
     missing = sorted(EXPECTED_FILES - modes.keys())
     if missing:
