@@ -7,11 +7,17 @@ Run as a program it writes them, so that tests of the daemon's environment (no t
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
-TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+import numpy as np
+from numpy.typing import NDArray
+
+from adapters.adapter_config import AdapterConfig, encode_config
+from adapters.base_shape import read_base_shape
+from adapters.tensor_file import encode
+from adapters.training_config import ALL_TARGETS
+
 WORDS = (
     "the my card order refund please help where what how can you parcel account password late broken "
     "blue green seven delivery invoice reset cancel change address thanks hello question status today"
@@ -35,51 +41,17 @@ def make_base(folder: Path, seed: int = 0) -> Path:
 
 
 def make_adapter(base: Path, folder: Path, seed: int, rank: int = 8, scale: float = 0.3) -> Path:
-    """Write a random adapter in peft's format; different seeds answer differently."""
-    import torch
-    from safetensors.torch import save_file
-
-    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
-    hidden, inner = config["hidden_size"], config["intermediate_size"]
-    heads = config["num_attention_heads"] * config["head_dim"]
-    keys = config["num_key_value_heads"] * config["head_dim"]
-    shapes = dict(
-        zip(
-            TARGETS,
-            (
-                (hidden, heads),
-                (hidden, keys),
-                (hidden, keys),
-                (heads, hidden),
-                (hidden, inner),
-                (hidden, inner),
-                (inner, hidden),
-            ),
-            strict=True,
-        )
-    )
-    noise = torch.Generator().manual_seed(seed)
-    tensors: dict[str, torch.Tensor] = {}
-    for layer in range(config["num_hidden_layers"]):
-        for target, (width, height) in shapes.items():
-            block = "self_attn" if target in TARGETS[:4] else "mlp"
-            name = f"base_model.model.model.layers.{layer}.{block}.{target}"
-            tensors[f"{name}.lora_A.weight"] = torch.randn(rank, width, generator=noise) / width**0.5
-            tensors[f"{name}.lora_B.weight"] = torch.randn(height, rank, generator=noise) * scale / rank**0.5
+    """Write a random adapter in peft's format (no torch); different seeds answer differently."""
+    shape = read_base_shape(base)
+    noise = np.random.default_rng(seed)
+    tensors: dict[str, NDArray[np.float32]] = {}
+    for name, size in shape.expected_tensors(rank, ALL_TARGETS).items():
+        spread = scale / rank**0.5 if ".lora_B." in name else size[1] ** -0.5
+        tensors[name] = (noise.standard_normal(size) * spread).astype(np.float32)
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    adapter_config = {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": str(base),
-        "r": rank,
-        "lora_alpha": 2 * rank,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "target_modules": list(TARGETS),
-        "inference_mode": True,
-    }
-    (folder / "adapter_config.json").write_text(json.dumps(adapter_config), encoding="utf-8")
+    (folder / "adapter_model.safetensors").write_bytes(encode(tensors, shape.dtype))
+    config = encode_config(AdapterConfig(rank, 2.0 * rank, tuple(ALL_TARGETS)))
+    (folder / "adapter_config.json").write_bytes(config)
     return folder
 
 

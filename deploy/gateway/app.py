@@ -58,7 +58,7 @@ class Gateway:
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Read the options and start the threads. Raises GatewayConfigError or LogUnavailable: better no start."""
+        """Read the options and start the threads. Raises GatewayConfigError or StreamsError: better no start."""
         self._app = app
         self._config = config = config or _config_from_environment()
         self._secrets = secrets = secrets or load_secrets(config)
@@ -73,7 +73,9 @@ class Gateway:
         self._capture: Capture | None = None
         if config.capture.enabled:
             source = f"/gateway/{config.host}"
-            self._capture = Capture(config.capture, config.log.topics, source, sink or open_sink(config.log), counters)
+            self._capture = Capture(
+                config.capture, config.log.topics, source, sink or open_sink(config.log, required=False), counters
+            )
         self._server = Server(
             app, config, secrets, self._holder, self._traffic, self._capture, counters, Clock(wall, monotonic)
         )

@@ -1,4 +1,4 @@
-"""A gateway without a network: a hand-moved clock, a server that says who was asked, a log in a list, a bare ASGI client."""
+"""A gateway without a network: hand-moved clock, a server that says who was asked, a log in a list, an ASGI client."""
 
 from __future__ import annotations
 

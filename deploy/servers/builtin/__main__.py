@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -120,6 +121,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"the server cannot start: {fault}", file=sys.stderr)
         return EXIT_FAILED
     config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=2, lifespan="on")
+    # uvicorn drains on these signals and then raises them again; a drained server has done what it was told.
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop, lambda *_: None)
     uvicorn.Server(config).run(sockets=[bound])
     return 0
 
