@@ -10,30 +10,46 @@ from __future__ import annotations
 from typing import Final
 
 from daemon import ledger
+from daemon.live_evidence import restore
 from daemon.rolling import deny, suspend
 from daemon.routing import Routing
 from daemon.store import Store, Tx, fences, intents, rollouts, versions
-from deploy.rollout import Phase, Signal
+from deploy.rollout import LIVE, Phase, Signal
 from deploy.routes import Route, RouteFile
+from deploy.verdict import numbers
 
 EVIDENCE_REASONS: Final = frozenset({"reward_harm", "more_errors", "slower", "consecutive_server_errors"})
 """Reasons of a rollback that suspend the version's new examples."""
 
 
-def adopt(store: Store, routing: Routing, found: RouteFile | None, deployment: str, now: float) -> None:
-    """Bring store and memory up to the route file that the host has."""
-    routing.adopt(found)
+def adopt(store: Store, routing: Routing, found: RouteFile | None, deployment: str, now: float) -> int:
+    """Bring store and memory up to the route file that the host has; the routing's generation before the rows are read.
+
+    Rows read after this agree with the routes of that generation: whoever changes the route by it undoes no rollback.
+    """
+    generation = routing.adopt(found)
     file, route = routing.file, routing.route
     if file is None or route is None:
-        return
+        return generation
     with store.read() as read:
         known = fences.current(read, deployment)
     if file.epoch <= known:
-        return
+        return generation
     with store.begin() as tx:
+        if fences.current(tx, deployment) >= file.epoch:
+            return generation  # a command's thread recorded it meanwhile
         fences.adopt(tx, deployment, file.epoch, holder=file.actor, at=now)
-        if not _ours(tx, route, now):
+        if is_way_back(file.reason) or not _ours(tx, route, now):
             _take_over(tx, file, route, deployment, now)
+    return generation
+
+
+def is_way_back(reason: str) -> bool:
+    """Whether a route's reason is that of a way back, which has no intent row: ``rollback:...``, ``rolled_back:...``.
+
+    It may look like what an unfinished intent of ours asked for, and must not be taken for it.
+    """
+    return ":" in reason
 
 
 def reconcile_intents(store: Store, routing: Routing, deployment: str, now: float) -> None:
@@ -70,10 +86,11 @@ def _take_over(tx: Tx, file: RouteFile, route: Route, deployment: str, now: floa
     served = {route.control, None if route.split is None else route.split.candidate}
     reason = _named(file.reason)
     row = rollouts.active(tx, deployment)
-    if row is not None and row.candidate not in served:
-        target = _ending(file.reason)
+    live = row is not None and Phase(row.phase) in LIVE
+    if row is not None and (row.candidate not in served if live else row.control not in served):
+        target = _ending(file.reason) if live else Phase.ABORTED
         rollouts.update_phase(tx, row.id, phase=target.value, reason=reason, at=now, data=row.data, ended=True)
-        signal = Signal.ROLLBACK if reason.startswith("rollback") else Signal.HARM
+        signal = _signal(reason, target)
         entry = {
             "from_phase": row.phase,
             "to_phase": target.value,
@@ -82,19 +99,36 @@ def _take_over(tx: Tx, file: RouteFile, route: Route, deployment: str, now: floa
             "control": row.control,
             "epoch": file.epoch,
             "adopted": True,
+            **{k: v for k, v in numbers(restore(tx, row).processes).items() if v == v},
         }
         ledger.append(tx, deployment, "rollout", row.id, reason, actor=_actor(file), at=now, data=entry)
         if target is Phase.ROLLED_BACK:
             deny(tx, deployment, row.candidate, f"rolled_back:{reason}"[:100], _actor(file), now)
             if reason in EVIDENCE_REASONS:
                 suspend(tx, deployment, row.id, row.candidate, _actor(file), now)
-        return
+        if live:
+            return
     for version in versions.promoted_stack(tx, deployment):
         if version.version == route.control:
             break
         deny(tx, deployment, version.version, f"rolled_back:{reason}"[:100], _actor(file), now)
         data = {"from": version.version, "to": route.control, "epoch": file.epoch, "adopted": True}
         ledger.append(tx, deployment, "rollback", version.version, reason, actor=_actor(file), at=now, data=data)
+
+
+def _signal(reason: str, target: Phase) -> Signal:
+    """The signal that led there, so that a replay of the ledger comes to the same phase."""
+    if reason in _SIGNALS:
+        return _SIGNALS[reason]
+    ends = {Phase.INCONCLUSIVE: Signal.DEADLINE, Phase.ABORTED: Signal.ABORT}
+    return ends.get(target, Signal.ROLLBACK)
+
+
+_SIGNALS: Final = {
+    **dict.fromkeys(EVIDENCE_REASONS - {"consecutive_server_errors"}, Signal.HARM),
+    "consecutive_server_errors": Signal.KILL_SWITCH,
+    "sample_ratio_mismatch": Signal.VOID,
+}
 
 
 def _ending(reason: str) -> Phase:

@@ -25,13 +25,14 @@ from daemon.ingest import Ingest
 from daemon.learning import CycleOpen, Learning, Wish
 from daemon.residency import Residency
 from daemon.rolling import Policy, Rolling, deny, suspend
-from daemon.routing import Routing
+from daemon.routing import Overtaken, Routing
 from daemon.standing import Standing, standing
 from daemon.status import status
 from daemon.store import Store, StoreError, Tx, fences, rollouts, states
 from daemon.trainer_desk import claim, take_report
 from deploy.agent import Agent, Observation
-from deploy.rollout import LIVE, IllegalMove, Phase, Signal
+from deploy.rollout import LIVE, IllegalMove, Phase, Signal, move
+from deploy.verdict import numbers
 from monitors.metrics import Metrics
 
 PAUSED: Final = "paused"
@@ -68,7 +69,8 @@ class Controller:
         self._name = parts.config.deployment.name
         self._seen = Observation((), None)
         self._standing = Standing(None, (), None)
-        self._followed: str | None = None
+        self._followed: str | None = ""
+        """Id of the rollout whose units are counted; "" before it was decided, so that the first tick decides."""
         self._last_tick = 0.0
         self._champion_lost_at: float | None = None
 
@@ -96,7 +98,7 @@ class Controller:
 
     def _act(self) -> None:
         p = self._p
-        adopt(p.store, p.routing, self._seen.route, self._name, p.clock())
+        generation = adopt(p.store, p.routing, self._seen.route, self._name, p.clock())
         reconcile_intents(p.store, p.routing, self._name, p.clock())
         self._refresh()
         self._keep_residents()
@@ -105,12 +107,8 @@ class Controller:
         self._follow(row)
         paused = self._paused()
         if row is not None:
-            policy = Policy(p.config.mode, paused)
-            with p.ingest.lock:
-                evidence = p.ingest.evidence
-            after = p.rolling.tick(row, evidence, self._seen, policy)
-            if after is Phase.PROMOTED:
-                self._promoted()
+            p.rolling.tick(row, p.ingest.observed(), self._seen, Policy(p.config.mode, paused), generation)
+        self._rebase()
         self._refresh()
         p.learning.tick(self._standing.champion, paused, row is not None)
 
@@ -120,10 +118,16 @@ class Controller:
             self._p.ingest.follow(row)
             self._followed = wanted
 
-    def _promoted(self) -> None:
-        """The then-current traffic becomes the reference: the same cause must not alarm again."""
-        with self._p.ingest.lock:
-            self._p.ingest.rebase(self._p.clock(), "promotion")
+    def _rebase(self) -> None:
+        """After a promotion the then-current traffic becomes the reference: the same cause must not alarm again.
+
+        Looked for at every tick, so that a crash between the promotion and this makes no difference.
+        """
+        with self._p.store.read() as read:
+            newest = next(iter(rollouts.newest(read, self._name, 1)), None)
+        if newest is None or newest.phase != Phase.PROMOTED.value or self._p.ingest.rebased_for() == newest.id:
+            return
+        self._p.ingest.rebase(self._p.clock(), "promotion", newest.id)
 
     def _keep_residents(self) -> None:
         """Champion, rollback targets' top and identity on every replica that answers (R3, A3)."""
@@ -251,6 +255,7 @@ class Controller:
     def _signal(self, by: By, signal: Signal, reason: str, phases: tuple[Phase, ...]) -> Json:
         self._must_act()
         with self._tick_lock:
+            generation = adopt(self._p.store, self._p.routing, None, self._name, self._p.clock())
             with self._p.store.read() as read:
                 row = rollouts.active(read, self._name)
             if row is None:
@@ -261,14 +266,15 @@ class Controller:
                 raise Refused(
                     "wrong_phase", f"rollout {row.id} is in phase {phase.value}; this needs one of: {allowed}"
                 )
+            observed = self._p.ingest.observed()
+            facts = {} if observed is None else numbers(observed.processes)
             try:
                 after = self._p.rolling.apply(
-                    row, phase, signal, reason, {}, actor=by.actor, generation=None, note=by.reason
+                    row, phase, signal, reason, facts, actor=by.actor, generation=generation, note=by.reason
                 )
-            except IllegalMove as error:
+            except (IllegalMove, Overtaken) as error:
                 raise Refused("not_now", str(error)) from error
-            if after is Phase.PROMOTED:
-                self._promoted()
+            self._rebase()
             self._refresh()
         return {"rollout": row.id, "candidate": row.candidate, "phase": after.value}
 
@@ -288,17 +294,19 @@ class Controller:
         now, p = self._p.clock(), self._p
         fences.adopt(tx, self._name, epoch, holder=by.actor, at=now)
         row = rollouts.active(tx, self._name)
-        if row is not None and row.candidate == left:
+        if row is not None and left in (row.candidate, row.control):
+            # a rollout whose control was left ends too: it would route its control again
+            target_phase = move(Phase(row.phase), Signal.ROLLBACK).value
+            entry = {
+                "from_phase": row.phase,
+                "to_phase": target_phase,
+                "signal": Signal.ROLLBACK.value,
+                "candidate": row.candidate,
+                "control": row.control,
+            }
             rollouts.update_phase(
-                tx,
-                row.id,
-                phase=Phase.ROLLED_BACK.value,
-                reason="rollback_by_person",
-                at=now,
-                data=row.data,
-                ended=True,
+                tx, row.id, phase=target_phase, reason="rollback_by_person", at=now, data=row.data, ended=True
             )
-            entry = {"from_phase": row.phase, "to_phase": "rolled_back", "signal": "rollback", "candidate": left}
             ledger.append(tx, self._name, "rollout", row.id, "rollback_by_person", actor=by.actor, at=now, data=entry)
         deny(tx, self._name, left, "rolled_back:by_person", by.actor, now)
         data = {"from": left, "to": target, "epoch": epoch}

@@ -78,11 +78,12 @@ class CycleConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     min_labels: Annotated[int, Field(ge=1)] = 500
-    """Corrections and confirmed answers in the slice before a buffer is built; fewer teach little (see the docs)."""
+    """Corrections and confirmed answers in the slice to wait for before a buffer is built; fewer teach little."""
     min_selected: Annotated[int, Field(ge=1)] = 200
-    """Examples that must survive selection; below it the cycle goes on collecting."""
+    """Examples that must survive selection; below it nothing is trained."""
     label_deadline_s: Annotated[float, Field(gt=0)] = 7 * 86400.0
-    """Seconds to wait for labels before the cycle stops with ``too_few_labels``."""
+    """Seconds to wait for ``min_labels``. Then the cycle goes on with what there is, if ``min_selected`` of it survive
+    selection, and else stops with ``too_few_labels``."""
     history_s: Annotated[float, Field(gt=0)] = 14 * 86400.0
     """Seconds of recorded exchanges that replay and hold-outs are drawn from."""
     cooldown_s: Annotated[float, Field(ge=0)] = 3600.0
@@ -168,14 +169,14 @@ class Collected:
 
 def collecting(collected: Collected, config: CycleConfig) -> tuple[Signal | None, str]:
     """Whether the labels suffice."""
-    if collected.labels >= config.min_labels:
-        if collected.selected is None:
-            return None, "selection_due"
-        if collected.selected >= config.min_selected:
-            return Signal.ENOUGH_LABELS, "enough_labels"
-    if collected.waited_s >= config.label_deadline_s:
-        return Signal.TOO_FEW_LABELS, "too_few_labels"
-    return None, "waiting_for_labels"
+    enough, late = collected.labels >= config.min_labels, collected.waited_s >= config.label_deadline_s
+    if not enough and not late:
+        return None, "waiting_for_labels"
+    if collected.selected is None:
+        return None, "selection_due"
+    if collected.selected >= config.min_selected:
+        return Signal.ENOUGH_LABELS, "enough_labels" if enough else "deadline_with_fewer_labels"
+    return (Signal.TOO_FEW_LABELS, "too_few_labels") if late else (None, "waiting_for_labels")
 
 
 def rollback_of_cause(end: RolloutPhase) -> bool:

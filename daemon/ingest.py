@@ -28,7 +28,7 @@ from daemon.store import (
     states,
 )
 from daemon.store.open import Read, Store, Tx
-from deploy.evidence import Evidence, Tick
+from deploy.evidence import Evidence, Observed, Tick
 from monitors.alarms import Alarm
 from monitors.metrics import Metrics
 from monitors.reward import exchange_reward
@@ -48,6 +48,9 @@ WATCH_STATE: Final = "watch:"
 
 MARK_STATE: Final = "join_mark"
 """The joiner's watermark: windows that it had passed stay closed after a restart."""
+
+REBASED_STATE: Final = "rebased_for"
+"""The rollout whose promotion the watch last took as the new normal."""
 
 
 class Watching(Protocol):
@@ -108,12 +111,19 @@ class Ingest:
         self._next: dict[Position, int] = {}
         self._lag: Mapping[Position, int] = {}
         self._written: dict[str, bytes] = {}
+        self._behind = False
+        """A batch was read and not committed: the source stands beyond the store and memory may hold what it lacks."""
 
     def start(self) -> None:
         """Restore memory and seek the log. Raises LogUnavailable."""
+        self._begin()
+        settle()
+
+    def _begin(self) -> None:
+        """Memory and source as the store has them."""
         self._restore()
         self._note_gaps(self._ports.source.start(self._next), self._ports.clock())
-        settle()
+        self._behind = False
 
     def _note_gaps(self, gaps: Sequence[Gap], now: float) -> None:
         """Offsets that retention took before we read them: recorded, counted, never silent (E4)."""
@@ -133,8 +143,14 @@ class Ingest:
                 self._ports.metrics.gap_events.labels(topic=gap.topic).inc(gap.found - gap.expected)
 
     def step(self, timeout_s: float) -> int:
-        """One batch; how many records it held. Raises LogUnavailable and whatever the store raises."""
+        """One batch; how many records it held. Raises LogUnavailable and whatever the store raises.
+
+        After a batch that failed the next one begins where the store stands, so that nothing of it is lost.
+        """
+        if self._behind:
+            self._begin()
         records = self._ports.source.poll(self._max_records, timeout_s)
+        self._behind = True
         now = self._ports.clock()
         self._note_gaps(self._ports.source.take_gaps(), now)
         failpoint("ingest.polled")
@@ -146,6 +162,7 @@ class Ingest:
             except BaseException:
                 self._restore()
                 raise
+            self._behind = False
         failpoint("ingest.after_commit")
         if moved:
             self._next.update(moved)
@@ -159,11 +176,28 @@ class Ingest:
         with self.lock, self._ports.store.read() as read:
             self.evidence = None if row is None else restore(read, row)
 
-    def rebase(self, now: float, reason: str) -> None:
-        """After a promotion: what serves now is the new normal."""
+    def observed(self) -> Observed | None:
+        """What the committed units of the followed rollout say; None when none is followed.
+
+        Waits for the batch in progress: a verdict must not rest on units that a crash would take back.
+        """
+        with self.lock:
+            return None if self.evidence is None else self.evidence.observed()
+
+    def rebase(self, now: float, reason: str, cause: str) -> None:
+        """After a promotion: what serves now is the new normal. ``cause`` (its rollout) is stored in the same
+        transaction, for ``rebased_for``.
+        """
         with self.lock, self._ports.store.begin() as tx:
             self.watch.rebase(now, reason)
             self._store_watch(tx, now)
+            states.put(tx, REBASED_STATE, cause.encode(), now)
+
+    def rebased_for(self) -> str | None:
+        """The cause of the newest ``rebase``; None before the first."""
+        with self._ports.store.read() as read:
+            found = states.get(read, REBASED_STATE)
+        return None if found is None else found.decode()
 
     def lag(self) -> Mapping[Position, int]:
         """Records between us and the end of each partition, as of the newest batch."""
@@ -186,19 +220,21 @@ class Ingest:
 
     def _restored_joiner(self, read: Read, now: float) -> Joiner:
         join, name = self._ports.join, self._ports.deployment
-        since = now - 2 * (join.window_s + join.lateness_s)
         joiner = Joiner(join)
         stored = states.get(read, MARK_STATE)
+        mark = float(stored) if stored is not None else float("-inf")
+        # From the mark on, not from now: after a long outage the feedback that is still to be read belongs to those.
+        since = (mark if stored is not None else now) - 2 * (join.window_s + join.lateness_s)
         joiner.restore(
             exchanges.since(read, name, since, float("inf"), join.max_open),
             feedback.since(read, name, since, float("inf"), join.max_remembered),
-            float(stored) if stored is not None else float("-inf"),
+            mark,
         )
         return joiner
 
     def _apply(self, tx: Tx, records: Sequence[Record], now: float) -> Mapping[Position, int]:
         batch = _Batch()
-        decoded = self._decode(records, batch)
+        decoded = self._decode(records, batch, now)
         fresh_exchanges, fresh_feedback, first = self._insert(tx, decoded)
         for item in decoded:
             event = item.event
@@ -214,15 +250,16 @@ class Ingest:
             else:
                 fresh_feedback.discard(event.feedback_id)
                 batch.counts["feedback"] += 1
-                event = self._checked(item, event, now)
             self._found(self._joiner.observe(event, now, item.origin), batch)
         self._lag = self._ports.source.lag()
         self._found(self._joiner.advance(now, self._lag), batch)
         if self.evidence is not None:
-            batch.ticks.append(self.evidence.mature(now))
+            # While records are left to read, a unit's feedback may be among them: time goes as far as was read.
+            behind = any(self._lag.values())
+            batch.ticks.append(self.evidence.mature(min(now, self._joiner.mark) if behind else now))
         return self._commit(tx, records, batch, now)
 
-    def _decode(self, records: Sequence[Record], batch: _Batch) -> list[Decoded]:
+    def _decode(self, records: Sequence[Record], batch: _Batch, now: float) -> list[Decoded]:
         decoded: list[Decoded] = []
         for record in records:
             found = decode(record)
@@ -233,6 +270,9 @@ class Ingest:
             elif isinstance(found.event, Feedback) and found.event.trust is Trust.PRODUCER:
                 # the gateway redacts what passes through it; a backend's own words come here first
                 decoded.append(replace(found, event=redact_feedback(found.event)[0]))
+            elif isinstance(found.event, Feedback):
+                # before it is stored: what a restart reads back must be trusted no more than it was
+                decoded.append(replace(found, event=self._checked(found, found.event, now)))
             else:
                 decoded.append(found)
         return decoded

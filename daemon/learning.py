@@ -173,7 +173,9 @@ class Learning:
         since = float(active.data.get("alarm_at", active.started_at)) - self._config.cycle.history_s
         labels = self._labels.count(inside, since, now)
         manual = active.cause == MANUAL
-        due = labels >= (1 if manual else self._config.cycle.min_labels) and labels >= 1.1 * self._tried_at
+        waited = now - active.started_at
+        wanted = labels >= (1 if manual else self._config.cycle.min_labels) and labels >= 1.1 * self._tried_at
+        due = wanted or waited >= self._config.cycle.label_deadline_s
         selected = None
         built = None
         if due:
@@ -181,7 +183,6 @@ class Learning:
             overrides = Overrides.parse(self._config, active.data["overrides"])
             built = self._builder.build(active, inside, champion, overrides, now)
             selected = built.new
-        waited = now - active.started_at
         least = self._config.cycle if not manual else self._config.cycle.model_copy(update={"min_labels": 1})
         signal, reason = table.collecting(table.Collected(labels, selected, waited), least)
         if signal is None:

@@ -17,6 +17,7 @@ from deploy.processes import Path, UnitEvent
 from deploy.rollout import RolloutConfig
 from monitors.alarms import SliceModel
 from monitors.reward import exchange_reward
+from streams.events import Trust
 
 InSlice = Callable[[str], bool]
 
@@ -63,7 +64,7 @@ def _recall_open(read: Read, row: rollouts.Rollout, evidence: Evidence) -> None:
     known = exchanges.of_rollout_sessions(read, row.id, evidence.open_sessions)
     said = feedback.for_exchanges(read, [x.exchange_id for x in known])
     for exchange in known:
-        feedbacks = said.get(exchange.exchange_id, [])
+        feedbacks = [f for f in said.get(exchange.exchange_id, []) if f.trust is not Trust.BARE]
         reward = exchange_reward(feedbacks, exchange.completion)
         if reward.value is not None:
             evidence.recall(exchange, reward.value, min(f.sent_at for f in feedbacks))

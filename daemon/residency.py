@@ -33,33 +33,37 @@ class Residency:
     def __init__(self, store: Store, agent: Agent, deployment: str, clock: Callable[[], float]) -> None:
         self._store, self._agent, self._deployment, self._clock = store, agent, deployment, clock
 
-    def everywhere(self, version: str, replicas: Sequence[ReplicaState], owner: str) -> Residence:
+    def everywhere(
+        self, version: str, replicas: Sequence[ReplicaState], owner: str, place: str = "residency"
+    ) -> Residence:
         """Load and prove on every replica that answers, one at a time; the first failure stops."""
         alive = [r for r in replicas if r.alive]
         if not alive:
             return Residence(False, "no_replica_answers")
         for replica in alive:
-            found = self.on(version, replica, owner)
+            found = self.on(version, replica, owner, place)
             if not found.ok:
                 return found
         return Residence(True, "resident")
 
-    def on(self, version: str, replica: ReplicaState, owner: str) -> Residence:
-        """Load and prove on one replica. ``owner`` is the rollout (or deployment) on whose behalf."""
+    def on(self, version: str, replica: ReplicaState, owner: str, place: str = "residency") -> Residence:
+        """Load and prove on one replica. ``owner`` is the rollout (or deployment) on whose behalf; ``place`` begins the
+        names of the failpoints.
+        """
         if version in replica.models and replica.proved.get(version):
             return Residence(True, "resident")
         try:
             if version not in replica.models:
-                self._load(version, replica.name, owner)
-            failpoint("residency.before_proof")
+                self._load(version, replica.name, owner, place)
+            failpoint(f"{place}.before_proof")
             result = self._agent.prove(version, replica.name)
         except DriverError as error:
             return Residence(False, error.reason)
-        failpoint("residency.after_proof")
+        failpoint(f"{place}.after_proof")
         self._record(version, replica, result)
         return Residence(result.ok, result.reason, final=not result.ok)
 
-    def _load(self, version: str, replica: str, owner: str) -> None:
+    def _load(self, version: str, replica: str, owner: str, place: str) -> None:
         with self._store.begin() as tx:
             intent = intents.declare(
                 tx,
@@ -69,9 +73,9 @@ class Residency:
                 reason="wanted_resident",
                 at=self._clock(),
             )
-        failpoint("residency.before_load")
+        failpoint(f"{place}.before_load")
         self._agent.ensure_loaded(version, replica)
-        failpoint("residency.after_load")
+        failpoint(f"{place}.after_load")
         with self._store.begin() as tx:
             intents.settle(tx, intent, "done", reason="loaded", at=self._clock())
 

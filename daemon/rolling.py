@@ -15,8 +15,8 @@ from daemon import ledger
 from daemon.residency import Residence, Residency
 from daemon.routing import Overtaken, Routing
 from daemon.store import Store, Tx, buffers, denials, fences, intents, rollouts, suspended, versions
-from deploy.agent import Observation
-from deploy.evidence import Evidence
+from deploy.agent import Observation, RouteAck
+from deploy.evidence import Observed
 from deploy.rollout import FINAL, LIVE, Desired, Phase, RolloutConfig, Signal, desired, move
 from deploy.routes import Split
 from deploy.verdict import judge, numbers
@@ -26,7 +26,10 @@ from streams.failpoints import failpoint
 BACK: Final = frozenset({Signal.HARM, Signal.KILL_SWITCH, Signal.PROOF_FAILED, Signal.ROLLBACK})
 """Signals after which the candidate is denied."""
 _PATIENCE: Final = 3
-"""Ticks in a row in which a load or proof may fail for want of an answer before it counts as failed."""
+"""Ticks in a row in which a load or proof may fail for want of an answer before it counts as failed, as long as the
+candidate has met no traffic. Later a replica that is away says nothing about the candidate: its lease runs out where
+nobody renews it, and the rollout waits until its deadline.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +57,28 @@ class Rolling:
         self._store, self._routing, self._residency = store, routing, residency
         self._soak, self._deployment, self._clock = soak, deployment, clock
         self._failures = 0
+        self._generation = 0
+        """The routing's generation that the step in progress goes by; its own writes raise it."""
 
-    def tick(self, row: rollouts.Rollout, evidence: Evidence | None, seen: Observation, policy: Policy) -> Phase:
-        """One step of the active rollout; the phase it is in afterwards."""
+    def tick(
+        self,
+        row: rollouts.Rollout,
+        evidence: Observed | None,
+        seen: Observation,
+        policy: Policy,
+        generation: int,
+    ) -> Phase:
+        """One step of the active rollout; the phase it is in afterwards. ``generation``: the routing's before ``row``
+        was read.
+        """
         phase, config = Phase(row.phase), RolloutConfig.model_validate(row.data["config"])
-        generation = self._routing.generation
-        signal, reason, facts = self._look(row, phase, config, seen, evidence, policy, generation)
-        if signal is None:
-            self._note_wait(row, reason)
-            return phase
+        self._generation = generation
         try:
-            return self.apply(row, phase, signal, reason, facts, actor="daemon", generation=generation)
+            signal, reason, facts = self._look(row, phase, config, seen, evidence, policy)
+            if signal is None:
+                self._note_wait(row, reason)
+                return phase
+            return self.apply(row, phase, signal, reason, facts, actor="daemon", generation=self._generation)
         except Overtaken:
             return phase
 
@@ -77,13 +91,14 @@ class Rolling:
         facts: Mapping[str, Any],
         *,
         actor: str,
-        generation: int | None,
+        generation: int,
         note: str = "",
     ) -> Phase:
         """Take one signal: whatever it changes of the route, then the rows. Raises Overtaken and IllegalMove."""
         target = move(phase, signal)
+        self._generation = generation
         if target in FINAL and phase in LIVE:
-            self._leave(row, target, reason, actor, generation)
+            self._leave(row, target, reason, actor)
         self._failures = 0
         with self._store.begin() as tx:
             self._record(tx, row, phase, signal, target, reason, facts, actor, note)
@@ -98,37 +113,34 @@ class Rolling:
         phase: Phase,
         config: RolloutConfig,
         seen: Observation,
-        evidence: Evidence | None,
+        evidence: Observed | None,
         policy: Policy,
-        generation: int,
     ) -> tuple[Signal | None, str, dict[str, Any]]:
+        """What the facts say now. Raises Overtaken."""
         now = self._clock()
         facts: dict[str, Any] = {} if evidence is None else dict(numbers(evidence.processes))
         wants = desired(phase, str(row.control), row.candidate, config)
-        try:
-            blocked = self._reconcile(row, phase, wants, config, seen, generation)
-        except Overtaken:
-            return None, "overtaken", facts
-        if blocked is not None:
-            self._failures += 1
-            if blocked.final or self._failures >= _PATIENCE:
-                return Signal.PROOF_FAILED, blocked.reason, facts
-            return None, blocked.reason, facts
-        self._failures = 0
+        blocked = self._reconcile(row, phase, wants, config, seen)
+        self._failures = 0 if blocked is None else self._failures + 1
+        if blocked is not None and (blocked.final or (phase not in LIVE and self._failures >= _PATIENCE)):
+            return Signal.PROOF_FAILED, blocked.reason, facts
         if phase in LIVE and evidence is not None:
             since = int(row.data.get("units_at_phase", 0))
             units = evidence.processes.assigned - since
             found = judge(phase, evidence.processes, evidence.kill, config, units, now - row.changed_at)
-            held = found.signal in (Signal.STEP_PASSED, Signal.NO_HARM) and policy.paused
+            held = found.signal in (Signal.STEP_PASSED, Signal.NO_HARM) and (policy.paused or blocked is not None)
             if found.signal is not None and not held:
                 if phase is Phase.CANARY_HALF and found.signal is Signal.STEP_PASSED and _person_promotes(policy):
                     return Signal.NEEDS_APPROVAL, "mode_asks_for_a_person", facts
                 return found.signal, found.reason, facts
             if now >= row.deadline:
                 return Signal.DEADLINE, "deadline", facts
-            return None, "paused" if held else found.reason, facts
+            waiting = found.reason if blocked is None else blocked.reason
+            return None, "paused" if held and blocked is None else waiting, facts
         if now >= row.deadline:
             return Signal.DEADLINE, "deadline", facts
+        if blocked is not None:
+            return None, blocked.reason, facts
         return self._before_traffic(phase, policy, facts)
 
     def _before_traffic(
@@ -157,60 +169,68 @@ class Rolling:
         wants: Desired,
         config: RolloutConfig,
         seen: Observation,
-        generation: int,
     ) -> Residence | None:
-        """Make residents and route what the phase wants; what failed, or None."""
+        """Make residents and route what the phase wants; what failed, or None. Raises Overtaken."""
         soaking = phase is Phase.SOAKING
         for version in wants.resident:
             on = seen.replicas[:1] if soaking and version == row.candidate else seen.replicas
-            found = self._residency.everywhere(version, on, row.id)
+            found = self._residency.everywhere(version, on, row.id, f"rollout.{phase.value}")
             if not found.ok:
                 return found
         if soaking:
+            failpoint("rollout.soaking.before_soak")
             failed = self._soak(row.candidate, config.soak_requests)
+            failpoint("rollout.soaking.after_soak")
             if failed is not None:
                 return Residence(False, failed)
-        self._route(row, phase, wants, config, generation)
+        self._route(row, phase, wants, config)
         if wants.share is not None:
             self._routing.renew(config.lease_s / 3.0)
         return None
 
-    def _route(
-        self, row: rollouts.Rollout, phase: Phase, wants: Desired, config: RolloutConfig, generation: int
-    ) -> None:
+    def _route(self, row: rollouts.Rollout, phase: Phase, wants: Desired, config: RolloutConfig) -> None:
         split = None
         if wants.share is not None:
             split = Split(rollout=row.id, candidate=row.candidate, share=wants.share, lease_s=config.lease_s)
         if _same(self._routing, wants.control, split):
             return
-        self.write(row.id, wants.control, split, phase.value, "daemon", generation)
+        self._write(row.id, wants.control, split, phase.value, "daemon")
 
-    def write(
-        self, owner: str, control: str | None, split: Split | None, reason: str, actor: str, generation: int
-    ) -> None:
+    def _write(self, owner: str, control: str | None, split: Split | None, reason: str, actor: str) -> None:
         """Change the route with an intent row before it. Raises Overtaken."""
         args = {"control": control, "split": None if split is None else split.model_dump()}
         with self._store.begin() as tx:
             intent = intents.declare(tx, rollout=owner, effect="route", args=args, reason=reason, at=self._clock())
             floor = fences.current(tx, self._deployment)
         failpoint(f"rollout.{reason}.before_route")
-        ack = self._routing.serve(control, split, generation=generation, actor=actor, reason=reason, floor=floor)
+        try:
+            ack = self._serve(control, split, actor, reason, floor)
+        except Overtaken:
+            with self._store.begin() as tx:
+                intents.settle(tx, intent, "failed", reason="overtaken", at=self._clock())
+            raise
         failpoint(f"rollout.{reason}.after_route")
         with self._store.begin() as tx:
             intents.settle(tx, intent, "done", reason="acknowledged", at=self._clock())
             fences.adopt(tx, self._deployment, ack.epoch, holder=actor, at=self._clock())
 
-    def _leave(self, row: rollouts.Rollout, target: Phase, reason: str, actor: str, generation: int | None) -> None:
+    def _serve(self, control: str | None, split: Split | None, actor: str, reason: str, floor: int = 0) -> RouteAck:
+        """Change the route, unless somebody else did since ``generation``. Raises Overtaken."""
+        ack = self._routing.serve(
+            control, split, generation=self._generation, actor=actor, reason=reason, floor=floor
+        )
+        self._generation += 1
+        return ack
+
+    def _leave(self, row: rollouts.Rollout, target: Phase, reason: str, actor: str) -> None:
         """End the split. Towards control it is the one effect without an intent row: the route first."""
         if target is Phase.PROMOTED:
-            self.write(row.id, row.candidate, None, "promoted", actor, self._routing.generation)
+            self._write(row.id, row.candidate, None, "promoted", actor)
             return
         failpoint("rollout.back.before_route")
         route = self._routing.route
         if route is None or route.split is not None or route.control != row.control:
-            self._routing.serve(
-                row.control, None, generation=generation, actor=actor, reason=f"{target.value}:{reason}"
-            )
+            self._serve(row.control, None, actor, f"{target.value}:{reason}")
         failpoint("rollout.back.after_route")
 
     # ------------------------------------------------------------------------------------------------- recording

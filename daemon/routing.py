@@ -26,6 +26,9 @@ class RouteWriter(Protocol):
 class Overtaken(Exception):
     """Somebody changed the route since the caller looked: look again."""
 
+    def __init__(self) -> None:
+        super().__init__("somebody else changed the route meanwhile: look at the status, then try again")
+
 
 class Routing:
     """The route of one deployment."""
@@ -52,11 +55,12 @@ class Routing:
         """Its epoch; 0 before the first."""
         return 0 if self._file is None else self._file.epoch
 
-    def adopt(self, found: RouteFile | None) -> None:
-        """Take over what lies on the host, when it is newer than what we hold."""
+    def adopt(self, found: RouteFile | None) -> int:
+        """Take over what lies on the host, when it is newer than what we hold; the generation after that."""
         with self._lock:
             if found is not None and found.epoch > self.epoch:
                 self._file, self.generation = found, self.generation + 1
+            return self.generation
 
     def serve(
         self,
@@ -68,7 +72,10 @@ class Routing:
         reason: str,
         floor: int = 0,
     ) -> RouteAck:
-        """Change what is served. ``generation`` None: unconditionally (a rollback). Raises Overtaken."""
+        """Change what is served. ``generation`` None: unconditionally (a rollback). Raises Overtaken.
+
+        A caller who gave its generation has the next one afterwards: ``generation + 1``.
+        """
         with self._lock:
             if generation is not None and generation != self.generation:
                 raise Overtaken
