@@ -121,7 +121,7 @@ class Job:
             )
         except JobFailed as error:
             self._result = self._failed(error.reason, str(error))
-        except Exception as error:  # noqa: BLE001 - whatever a job dies of must not take the trainer along
+        except BaseException as error:  # noqa: BLE001 - a library that calls exit() must not end a job in silence
             reason = FailureReason.CRASHED
             if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:
                 reason = FailureReason.OUT_OF_MEMORY

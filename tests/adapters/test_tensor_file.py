@@ -50,6 +50,10 @@ def test_the_same_tensors_give_the_same_bytes_in_any_order() -> None:
     assert int.from_bytes(encode({"a": A})[:8], "little") % 8 == 0
 
 
+def untouched(header: dict[str, Any]) -> None:
+    pass
+
+
 def shift(header: dict[str, Any]) -> None:
     header["b"]["data_offsets"] = [20, 36]
 
@@ -117,7 +121,7 @@ def deep(header: dict[str, Any]) -> str:
 )
 def test_headers_that_do_not_describe_the_file_are_refused(change: Any) -> None:
     raw = encode({"a": A, "b": B})
-    parse(memoryview(rewrite(raw, lambda header: None)))
+    parse(memoryview(rewrite(raw, untouched)))
     with pytest.raises(TensorFileInvalid):
         parse(memoryview(rewrite(raw, change)))
 
