@@ -20,6 +20,11 @@ from deploy.verdict import numbers
 
 EVIDENCE_REASONS: Final = frozenset({"reward_harm", "more_errors", "slower", "consecutive_server_errors"})
 """Reasons of a rollback that suspend the version's new examples."""
+_SIGNALS: Final = {
+    **dict.fromkeys(EVIDENCE_REASONS - {"consecutive_server_errors"}, Signal.HARM),
+    "consecutive_server_errors": Signal.KILL_SWITCH,
+    "sample_ratio_mismatch": Signal.VOID,
+}
 
 
 def adopt(store: Store, routing: Routing, found: RouteFile | None, deployment: str, now: float) -> int:
@@ -122,13 +127,6 @@ def _signal(reason: str, target: Phase) -> Signal:
         return _SIGNALS[reason]
     ends = {Phase.INCONCLUSIVE: Signal.DEADLINE, Phase.ABORTED: Signal.ABORT}
     return ends.get(target, Signal.ROLLBACK)
-
-
-_SIGNALS: Final = {
-    **dict.fromkeys(EVIDENCE_REASONS - {"consecutive_server_errors"}, Signal.HARM),
-    "consecutive_server_errors": Signal.KILL_SWITCH,
-    "sample_ratio_mismatch": Signal.VOID,
-}
 
 
 def _ending(reason: str) -> Phase:

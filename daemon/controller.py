@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from adapters.base_shape import BaseShape
@@ -24,12 +24,14 @@ from daemon.faults import Refused
 from daemon.ingest import Ingest
 from daemon.learning import CycleOpen, Learning, Wish
 from daemon.residency import Residency
+from daemon.residents import Residents
 from daemon.rolling import Policy, Rolling, deny, suspend
 from daemon.routing import Overtaken, Routing
 from daemon.standing import Standing, standing
 from daemon.status import status
 from daemon.store import Store, StoreError, Tx, fences, rollouts, states
 from daemon.trainer_desk import claim, take_report
+from daemon.troubles import LOG, Troubles
 from deploy.agent import Agent, Observation
 from deploy.rollout import LIVE, IllegalMove, Phase, Signal, move
 from deploy.verdict import numbers
@@ -58,6 +60,7 @@ class Parts:
     clock: Callable[[], float]
     close: Callable[[], None]
     metrics: Metrics
+    troubles: Troubles = field(default_factory=Troubles)
 
 
 class Controller:
@@ -73,6 +76,7 @@ class Controller:
         """Id of the rollout whose units are counted; "" before it was decided, so that the first tick decides."""
         self._last_tick = 0.0
         self._champion_lost_at: float | None = None
+        self._residents = Residents(parts.residency, parts.store, self._name, parts.troubles, parts.clock)
 
     # ------------------------------------------------------------------------------------------------ ticking
 
@@ -132,11 +136,8 @@ class Controller:
     def _keep_residents(self) -> None:
         """Champion, rollback targets' top and identity on every replica that answers (R3, A3)."""
         wanted = [v for v in (self._standing.champion, self._standing.previous, self._p.identity) if v]
-        for version in dict.fromkeys(wanted):
-            for replica in self._seen.replicas:
-                if replica.alive and not (version in replica.models and replica.proved.get(version)):
-                    found = self._p.residency.on(version, replica, self._name)
-                    self._p.metrics.replica_verified.labels(replica=replica.name).set(found.ok)
+        for replica, held in self._residents.keep(list(dict.fromkeys(wanted)), self._seen.replicas).items():
+            self._p.metrics.replica_verified.labels(replica=replica).set(held)
         if wanted:
             self._seen = self._p.agent.observe()
 
@@ -152,13 +153,18 @@ class Controller:
 
     def status(self) -> Json:
         """Where everything is."""
-        return status(self._p.store, self._p.config, self._standing, self._seen, self._p.routing, self._p.ingest)
+        return status(self._p.store, self._p.config, self._standing, self._seen, self._p.routing, self._p.ingest) | {
+            "troubles": self._p.troubles.view()
+        }
 
     def readiness(self) -> Readiness:
         """Whether events are consumed and ticks run."""
         late = self._p.clock() - self._last_tick
         if late > 20 * self._p.config.learning.tick_s + 30.0:
             return Readiness(False, "ticks_stopped")
+        away = self._p.troubles.at(LOG)
+        if away is not None:
+            return Readiness(False, away.reason)
         return Readiness(True, "ready")
 
     # ------------------------------------------------------------------------------------------------ commands

@@ -25,6 +25,8 @@ class Residence:
     reason: str
     final: bool = False
     """Not a missing answer but a wrong one: asking again will not help."""
+    message: str = ""
+    """The server's words, for a person."""
 
 
 class Residency:
@@ -58,7 +60,7 @@ class Residency:
             failpoint(f"{place}.before_proof")
             result = self._agent.prove(version, replica.name)
         except DriverError as error:
-            return Residence(False, error.reason)
+            return Residence(False, error.reason, message=str(error))
         failpoint(f"{place}.after_proof")
         self._record(version, replica, result)
         return Residence(result.ok, result.reason, final=not result.ok)

@@ -216,9 +216,7 @@ class Rolling:
 
     def _serve(self, control: str | None, split: Split | None, actor: str, reason: str, floor: int = 0) -> RouteAck:
         """Change the route, unless somebody else did since ``generation``. Raises Overtaken."""
-        ack = self._routing.serve(
-            control, split, generation=self._generation, actor=actor, reason=reason, floor=floor
-        )
+        ack = self._routing.serve(control, split, generation=self._generation, actor=actor, reason=reason, floor=floor)
         self._generation += 1
         return ack
 

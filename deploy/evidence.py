@@ -44,6 +44,14 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
+class Observed:
+    """The evidence at one instant: what a verdict is made of, and what the ledger records beside it."""
+
+    processes: Processes
+    kill: Kill
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """What one call changed: rows to store in the same transaction."""
 
@@ -104,6 +112,10 @@ class Evidence:
         unit = self._open.get(exchange.session)
         if unit is not None and sent_at - unit.first_at <= self.config.maturity_s:
             unit.rewards[exchange.exchange_id] = reward
+
+    def observed(self) -> Observed:
+        """The evidence as it is now; later events do not change what is returned."""
+        return Observed(self.processes, self.kill)
 
     @property
     def open_sessions(self) -> frozenset[str]:
