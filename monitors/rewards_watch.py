@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
 from monitors.alarms import Evidence
 from monitors.detectors.esr import Esr, Side, cautious_level
 from monitors.detectors.informers import Informer
+from monitors.identity_cap import IdentityCap
 from monitors.watch_config import WatchConfig
 
 Found = tuple[str, bool, Evidence]
@@ -23,7 +23,7 @@ class RewardWatch:
 
     def __init__(self, config: WatchConfig) -> None:
         self._config = config
-        self._identities: deque[tuple[int, str]] = deque()
+        self._cap = IdentityCap(config.identity_cap, config.identity_window)
         self.rebase()
 
     def rebase(self) -> None:
@@ -34,7 +34,7 @@ class RewardWatch:
 
     def observe(self, identity: str, reward: float, index: int) -> list[Found]:
         """One reward and the exchange count at its arrival; what it completes. Rewards outside [0, 1] are ignored."""
-        if not 0.0 <= reward <= 1.0 or self._over_cap(identity, index):
+        if not 0.0 <= reward <= 1.0 or not self._cap.admit(identity, index):
             return []
         found: list[Found] = [
             (name, False, {"signal": "reward", "level": self._informer.level, "value": reward})
@@ -73,14 +73,6 @@ class RewardWatch:
                 )
                 self._sides.append(Esr(side, level, threshold))
 
-    def _over_cap(self, identity: str, index: int) -> bool:
-        while self._identities and self._identities[0][0] <= index - self._config.identity_window:
-            self._identities.popleft()
-        if sum(1 for _, held in self._identities if held == identity) >= self._config.identity_cap:
-            return True
-        self._identities.append((index, identity))
-        return False
-
     def dump(self) -> dict[str, Any]:
         """JSON-able state."""
         return {
@@ -88,7 +80,7 @@ class RewardWatch:
             "sum": self._sum,
             "squares": self._squares,
             "sides": [side.dump() for side in self._sides],
-            "identities": [[i, identity] for i, identity in self._identities],
+            "cap": self._cap.dump(),
             "informer": self._informer.dump(),
         }
 
@@ -98,6 +90,6 @@ class RewardWatch:
         watch = cls(config)
         watch._count, watch._sum, watch._squares = stored["count"], stored["sum"], stored["squares"]
         watch._sides = [Esr.load(side) for side in stored["sides"]]
-        watch._identities = deque((int(i), str(identity)) for i, identity in stored["identities"])
+        watch._cap.load(stored["cap"])
         watch._informer = Informer.load(stored["informer"])
         return watch

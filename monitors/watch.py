@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections import deque
 from typing import Any, Literal
 
 from monitors.alarms import Alarm, AlarmKind, Evidence, SliceModel, alarm_id
 from monitors.confirm import Confirmation, Seen, confirm
+from monitors.detectors import classifier_bet, mewma
 from monitors.detectors.classifier_bet import KEPT, ClassifierBet
 from monitors.detectors.informers import Informer
-from monitors.detectors.mewma import Mewma, calibrate
+from monitors.detectors.mewma import Mewma
 from monitors.features import Features
 from monitors.grams import words
+from monitors.identity_cap import IdentityCap
 from monitors.recent import Recent
 from monitors.rewards_watch import RewardWatch
 from monitors.slices import build_slice
@@ -49,7 +50,7 @@ class Watch:
         self._index = 0
         self._counted = 0
         self._capped = 0
-        self._identities: deque[tuple[int, str]] = deque()
+        self._cap = IdentityCap(config.identity_cap, config.identity_window)
         self._reference: list[Seen] = []
         self._features: Features | None = None
         self._mewma: Mewma | None = None
@@ -79,7 +80,7 @@ class Watch:
     def observe_exchange(self, exchange: Exchange) -> list[Alarm]:
         """One exchange in arrival order; the alarms that it completes."""
         self._index += 1
-        if self._over_cap(exchange.identity):
+        if not self._cap.admit(exchange.identity, self._index):
             self._capped += 1
             return []
         alarms = self._inform(exchange)
@@ -148,14 +149,6 @@ class Watch:
 
     # ------------------------------------------------------------------------------------------------------ inside
 
-    def _over_cap(self, identity: str) -> bool:
-        while self._identities and self._identities[0][0] <= self._index - self._config.identity_window:
-            self._identities.popleft()
-        if sum(1 for _, held in self._identities if held == identity) >= self._config.identity_cap:
-            return True
-        self._identities.append((self._index, identity))
-        return False
-
     def _inform(self, exchange: Exchange) -> list[Alarm]:
         values = {
             "latency": math.log(max(exchange.latency_s, 1e-3)) if math.isfinite(exchange.latency_s) else math.nan,
@@ -176,8 +169,8 @@ class Watch:
         self._features, vectors = Features.fit(texts, [s.surprisal for s in self._reference])
         each = config.events_between_suspicions * _INPUT_DETECTORS
         sessions = [s.session for s in self._reference]
-        self._mewma = Mewma(self._features.size, calibrate(vectors, sessions, each, self._seed))
-        self._bet = ClassifierBet(texts, math.log(each))
+        self._mewma = Mewma(self._features.size, mewma.calibrate(vectors, sessions, each, self._seed))
+        self._bet = ClassifierBet(texts, classifier_bet.calibrate(each, self._seed))
         self._fitted_blob = None
         self._since_reset = 0
         self._phase = "watching"
@@ -204,11 +197,13 @@ class Watch:
         """Collect fresh events; with enough of them confirm or dismiss."""
         assert self._suspicion is not None and self._bet is not None
         config = self._config
-        fresh = self._recent.newest(self._counted - int(self._suspicion["counted"]))
-        before = self._recent.newest(len(fresh) + config.confirm_before)[: -len(fresh)]
+        since = self._counted - int(self._suspicion["counted"])
         look = int(self._suspicion["look"])
-        if len(fresh) < config.confirm_sizes[look]:
+        if since < config.confirm_sizes[look]:
             return []
+        # Each look tries what came since the last one, and has learned all before it.
+        fresh = self._recent.newest(since - (config.confirm_sizes[look - 1] if look else 0))
+        before = self._recent.newest(since + config.confirm_before)[: -len(fresh)]
         # The looks share the level (Bonferroni): a strong drift is confirmed at the first one.
         alpha = config.confirm_alpha / len(config.confirm_sizes)
         result = confirm(self._reference, before, fresh, self._seed + self._index, alpha)
@@ -228,11 +223,13 @@ class Watch:
         return [alarm]
 
     def _rearm(self) -> None:
-        """Back to watching with the same reference and empty detectors."""
+        """Back to watching with the same reference and no wealth; what came meanwhile is learned all the same."""
         assert self._mewma is not None and self._bet is not None
         self._mewma.reset()
         self._bet.reset()
-        self._since_reset = 0
+        meanwhile = self._recent.newest(KEPT)
+        self._bet.learn(seen.text for seen in meanwhile)
+        self._since_reset = len(meanwhile)
         self._suspicion = None
         self._phase = "watching"
 
@@ -287,7 +284,7 @@ class Watch:
             "capped": self._capped,
             "onset": self._onset,
             "since_reset": self._since_reset,
-            "identities": [[i, identity] for i, identity in self._identities],
+            "cap": self._cap.dump(),
             "warming": [[s.text, s.session, s.surprisal] for s in warming],
             "suspicion": self._suspicion,
             "rebased": self._rebased,
@@ -305,7 +302,7 @@ class Watch:
         watch._phase = moving["phase"]
         watch._index, watch._counted, watch._capped = moving["index"], moving["counted"], moving["capped"]
         watch._onset, watch._since_reset = moving["onset"], moving["since_reset"]
-        watch._identities = deque((int(i), str(identity)) for i, identity in moving["identities"])
+        watch._cap.load(moving["cap"])
         watch._suspicion, watch._rebased = moving["suspicion"], moving["rebased"]
         watch._rewards = RewardWatch.load(config, moving["rewards"])
         watch._informers = {name: Informer.load(stored) for name, stored in moving["informers"].items()}

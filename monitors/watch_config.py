@@ -16,15 +16,15 @@ class WatchConfig(BaseModel):
     """Prompts of quiet traffic that everything is compared with: fewer blind the detectors, more delay the start."""
     events_between_false_alarms: Annotated[float, Field(ge=1_000)] = 50_000
     """The deployment's one budget: mean events between confirmed alarms without drift, over all primary detectors."""
-    events_between_suspicions: Annotated[float, Field(ge=500)] = 1_000
-    """Mean events between unconfirmed suspicions, both input detectors together: a suspicion costs about 0.2 s."""
+    events_between_suspicions: Annotated[float, Field(ge=500)] = 2_000
+    """Mean events between unconfirmed suspicions, both input detectors together: a suspicion costs about 0.3 s."""
     confirm_level: Annotated[float, Field(gt=0.0, le=0.05)] = 0.01
     """Largest p-value that confirms; made smaller where the budget needs it."""
     confirm_before: Annotated[int, Field(ge=40)] = 120
     """Events before the suspicion that the confirming classifier learns from."""
-    confirm_sizes: tuple[int, ...] = (16, 32, 80)
-    """Fresh events after a suspicion at which the confirmation is tried: the looks share the level, a strong drift is
-    confirmed at the first and a weak one still at the last."""
+    confirm_sizes: tuple[int, ...] = (16, 40, 80)
+    """Events after a suspicion at which the confirmation is tried on what came since the last look. The looks share the
+    level; a strong drift is confirmed at the first, a weak one still at the last."""
     recent_size: Annotated[int, Field(ge=500, le=20_000)] = 2000
     """Newest prompts that are kept, for slices and for the next reference."""
     identity_cap: Annotated[int, Field(ge=1)] = 3

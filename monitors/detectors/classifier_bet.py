@@ -4,7 +4,7 @@ A naive-Bayes classifier compares hashed n-grams of the last ``WINDOW`` prompts 
 scored before it is learned, and its score is ranked among the scores of all reference prompts (each scored with itself
 left out of the reference counts). Without drift the rank is uniform whatever the classifier has learned; with new
 topics their words recur, are learned, and the ranks pile up near one. Wealth bets on high ranks and starts anew from 1
-whenever it falls below: an e-CUSUM, mean time to a false suspicion at least the threshold.
+whenever it falls below: an e-CUSUM. Under no drift its law is that of uniform ranks and is simulated for the threshold.
 
 After Volkhonskiy et al., "Inductive conformal martingales for change-point detection", COPA 2017, and Shin, Ramdas and
 Rinaldo, "E-detectors: a nonparametric framework for sequential change detection", 2022.
@@ -38,6 +38,8 @@ _LINEAR = (0.4, 0.8)
 """Bets b: wealth times 1 + b (2u - 1)."""
 _TAIL = ((0.9, 0.1), (0.9, 0.3), (0.8, 0.15), (0.8, 0.4))
 """Bets (level, stake): wealth times 1 + stake * level / (1 - level) when u is above the level, else 1 - stake."""
+_STREAMS, _LENGTH = 512, 1500
+"""Simulated streams and their length."""
 BETS = len(_LINEAR) + len(_TAIL)
 
 Grams = NDArray[np.int64]
@@ -49,7 +51,7 @@ class ClassifierBet:
     name = "classifier_bet"
 
     def __init__(self, reference: Sequence[str], threshold: float) -> None:
-        """``threshold``: log of the mean number of events between false suspicions."""
+        """``threshold``: log wealth above which ``update`` tells; see ``calibrate``."""
         grams = [_grams(text) for text in reference]
         grams = [g for g in grams if len(g)]
         self._size = len(grams)
@@ -80,6 +82,13 @@ class ClassifierBet:
         self._learn(found)
         return self.statistic > self.threshold
 
+    def learn(self, texts: Iterable[str]) -> None:
+        """Learn prompts without betting on them."""
+        for text in texts:
+            found = _grams(text)
+            if len(found):
+                self._learn(found)
+
     def _rank(self, found: Grams) -> float:
         """Rank of the prompt's score among the reference's, in (0, 1); ties in the middle."""
         score = float(self._weights[found].sum()) / math.sqrt(len(found))
@@ -88,9 +97,8 @@ class ClassifierBet:
         return ((below + upto) / 2.0 + 0.5) / (self._size + 1)
 
     def _bet(self, rank: float) -> None:
-        pay = [b * (2.0 * rank - 1.0) for b in _LINEAR]
-        pay += [stake * level / (1.0 - level) if rank >= level else -stake for level, stake in _TAIL]
-        self._log_wealth = [max(w, 0.0) + math.log1p(x) for w, x in zip(self._log_wealth, pay, strict=True)]
+        gains = _log_gains(rank)
+        self._log_wealth = [max(w, 0.0) + gain for w, gain in zip(self._log_wealth, gains, strict=True)]
         self.statistic = log_mean_exp(self._log_wealth)
 
     def _learn(self, found: Grams) -> None:
@@ -141,6 +149,32 @@ class ClassifierBet:
         detector._log_wealth = [float(w) for w in stored["log_wealth"]]
         detector.statistic = log_mean_exp(detector._log_wealth)
         return detector
+
+
+def calibrate(mean_events: float, seed: int) -> float:
+    """Log wealth that uniform ranks exceed once in ``mean_events`` events, by simulation (about 0.2 s).
+
+    With run lengths near geometric, a stream of length L stays below with probability exp(-L / mean_events).
+    """
+    rng = np.random.default_rng(seed)
+    wealth = np.zeros((BETS, _STREAMS))
+    top = np.full(_STREAMS, -np.inf)
+    for _ in range(_LENGTH):
+        ranks = rng.random(_STREAMS)
+        linear = [np.log1p(b * (2.0 * ranks - 1.0)) for b in _LINEAR]
+        tail = [np.where(ranks >= lv, math.log1p(st * lv / (1.0 - lv)), math.log1p(-st)) for lv, st in _TAIL]
+        wealth = np.maximum(wealth, 0.0) + np.stack([*linear, *tail])
+        highest = wealth.max(axis=0)
+        np.maximum(top, highest + np.log(np.exp(wealth - highest).mean(axis=0)), out=top)
+    return float(np.quantile(top, math.exp(-_LENGTH / mean_events)))
+
+
+def _log_gains(rank: float) -> list[float]:
+    """Log of what each bet multiplies its wealth by."""
+    gains = [math.log1p(b * (2.0 * rank - 1.0)) for b in _LINEAR]
+    for level, stake in _TAIL:
+        gains.append(math.log1p(stake * level / (1.0 - level) if rank >= level else -stake))
+    return gains
 
 
 def _grams(text: str) -> Grams:

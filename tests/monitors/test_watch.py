@@ -196,6 +196,6 @@ def test_a_longer_reply_is_told_by_the_informers_and_never_acts() -> None:
 
 def test_the_budget_sets_the_confirmation_level() -> None:
     assert WatchConfig().confirm_alpha == pytest.approx(0.01)
-    assert WatchConfig(events_between_false_alarms=500_000).confirm_alpha == pytest.approx(0.001)
+    assert WatchConfig(events_between_false_alarms=500_000).confirm_alpha == pytest.approx(0.002)
     with pytest.raises(ValueError, match="rising sizes"):
         WatchConfig(confirm_sizes=(40, 20))
