@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from adapters.base_shape import BaseShape, BaseUnusable, read_base_shape
 from adapters.registry import Registry
@@ -30,7 +30,13 @@ from deploy.driver import Driver
 from monitors.gate import Nll
 from monitors.metrics import Metrics
 from monitors.watch import Watch
-from streams.open_log import open_source
+from streams.open_log import ensure_topics, open_source
+
+
+TOPIC_PARTITIONS: Final = 4
+"""Of topics that are not there yet: room for four gateways' worth of traffic, and for a session's order."""
+BROKERS_DEFAULT: Final = -1
+"""Replication is for whoever runs the brokers to decide."""
 
 
 def assemble(runtime: Runtime) -> Parts:
@@ -41,6 +47,8 @@ def assemble(runtime: Runtime) -> Parts:
     name = config.deployment.name
     registry, metrics = Registry(config.artifacts), Metrics(runtime.registry)
     base = _base_shape(config)
+    if config.mode != "observe":
+        ensure_topics(config.log, TOPIC_PARTITIONS, BROKERS_DEFAULT)
     identity = _identity(runtime, registry, base)
     agent = LocalAgent(_agent_config(config, runtime.secret("control.token")))
     ingest = Ingest(
@@ -99,6 +107,7 @@ def assemble(runtime: Runtime) -> Parts:
             clock=clock,
             close=agent.close,
             metrics=metrics,
+            troubles=runtime.troubles,
         )
     )
     return Parts(ingest, controller)

@@ -1,4 +1,6 @@
-"""The ingest's thread: one batch after another; waits with a bounded back-off while the log is away."""
+"""The ingest's thread: one batch after another; waits with a bounded back-off while the log is away, or while its
+topics have not been made.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ from typing import Final
 import structlog
 
 from daemon.runtime import Ingesting
-from streams.errors import LogUnavailable
+from daemon.troubles import LOG, Troubles
+from streams.errors import LogUnavailable, TopicMissing
 
 POLL_S: Final = 0.2
 """Longest wait for records: bounds how long a stop waits for the thread."""
@@ -18,18 +21,26 @@ log = structlog.get_logger(room="daemon.pump")
 
 
 class Pump:
-    """Calls ``step`` from ``start`` to ``stop``. ``trouble`` names what is wrong while it is, else it is empty."""
+    """Calls ``step`` from ``start`` to ``stop``; what is wrong stands in ``troubles`` while it is."""
 
-    def __init__(self, ingest: Ingesting) -> None:
-        self._ingest = ingest
+    def __init__(self, ingest: Ingesting, troubles: Troubles) -> None:
+        self._ingest, self._troubles = ingest, troubles
+        self._opened = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
-        self.trouble = ""
 
     @property
     def alive(self) -> bool:
         """Whether the thread runs."""
         return self._thread.is_alive()
+
+    def open(self) -> None:
+        """Open the log. Raises LogUnavailable; a missing topic is waited for: to make it is not for a reader to do."""
+        try:
+            self._ingest.start()
+            self._opened = True
+        except TopicMissing as error:
+            self._troubles.begin(LOG, "topic_missing", str(error))
 
     def start(self) -> None:
         """Begin."""
@@ -45,20 +56,20 @@ class Pump:
         wait = FIRST_WAIT_S
         while not self._stop.is_set():
             try:
+                if not self._opened:
+                    self._ingest.start()
+                    self._opened = True
                 self._ingest.step(POLL_S)
+            except TopicMissing as error:
+                self._troubles.begin(LOG, "topic_missing", str(error))
             except LogUnavailable as error:
-                self._troubled("log_unavailable", str(error))
-            except Exception as error:  # noqa: BLE001 - whatever it is, the next try starts from the committed state
-                self._troubled("ingest_failed", repr(error), exc_info=True)
+                self._troubles.begin(LOG, "log_unavailable", str(error))
+            except Exception as error:
+                if self._troubles.begin(LOG, "ingest_failed", repr(error)):
+                    log.exception("ingest_failed")
             else:
-                if self.trouble:
-                    log.info("ingest_recovered", after=self.trouble)
-                self.trouble, wait = "", FIRST_WAIT_S
+                self._troubles.end(LOG)
+                wait = FIRST_WAIT_S
                 continue
             self._stop.wait(wait)
             wait = min(LONGEST_WAIT_S, 2 * wait)
-
-    def _troubled(self, reason: str, detail: str, exc_info: bool = False) -> None:
-        if self.trouble != reason:
-            log.warning(reason, detail=detail, exc_info=exc_info)
-        self.trouble = reason

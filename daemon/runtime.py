@@ -13,6 +13,7 @@ from daemon.api.ports import Controller
 from daemon.config import Config
 from daemon.secrets import Tokens
 from daemon.store import Store
+from daemon.troubles import Troubles
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class Runtime:
     wake: Callable[[], None]
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     """Where metrics are registered; one of its own for each daemon, so that a process may hold several in turn."""
+    troubles: Troubles = field(default_factory=Troubles)
+    """What is wrong now and needs a person."""
 
     def secret(self, name: str) -> Path:
         """Path of a key file, such as ``feedback.key``."""

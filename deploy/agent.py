@@ -45,6 +45,10 @@ class ReplicaState:
     proved: Mapping[str, bool]
     incarnation: str
     """Changes when the server process restarts."""
+    problem: str = ""
+    """Where ``alive`` is false: the reason of the DriverError that says why."""
+    message: str = ""
+    """Its words, for a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +224,8 @@ class LocalAgent:
         try:
             models = driver.models()
             incarnation = str(driver.gateway().get("started_at", ""))
-        except DriverError:
-            return ReplicaState(name, False, frozenset(), {}, known.incarnation)
+        except DriverError as error:
+            return ReplicaState(name, False, frozenset(), {}, known.incarnation, error.reason, str(error))
         if incarnation != known.incarnation:
             known.incarnation, known.proved, known.told = incarnation, {}, frozenset()
         known.proved = {version: ok for version, ok in known.proved.items() if version in models}

@@ -175,13 +175,14 @@ class Driver:
             raise ServerFailed(f"{self.url}: expected JSON, got {answer.text[:200]!r}") from error
 
     def _load_error(self, version: str, answer: httpx.Response) -> DriverError:
-        text = answer.text[:400]
+        text = _words(answer)
         if answer.status_code in (401, 403):
             return ControlRefused(f"{self.url}: the control token was refused")
-        if answer.status_code in (404, 405) and "lora" not in text.lower():
+        no_route = answer.status_code in (404, 405) and "lora" not in text.lower()
+        if no_route or "lora is not enabled" in text.lower():
             return LoraDisabled(
-                f"{self.url} has no route to load adapters: start vLLM with --enable-lora and "
-                "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, and with this daemon's gateway and control token"
+                f"{self.url} cannot load adapters ({answer.status_code} {text}): start vLLM with --enable-lora "
+                "--max-loras 4 --max-lora-rank RANK and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True in its environment"
             )
         if "rank" in text.lower():
             return RankTooLarge(
@@ -189,6 +190,14 @@ class Driver:
                 "--max-lora-rank"
             )
         return LoadRejected(f"{self.url} refused {version}: {answer.status_code} {text}")
+
+
+def _words(answer: httpx.Response) -> str:
+    """What a server says in an error: the message of OpenAI's format, else the start of the body."""
+    try:
+        return str(answer.json()["error"]["message"])[:400]
+    except (ValueError, KeyError, TypeError):
+        return answer.text[:400]
 
 
 __all__ = ["Completion", "Driver", "DriverError"]

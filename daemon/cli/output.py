@@ -75,6 +75,9 @@ def status(found: Json) -> str:
         f"{cell(route.get('candidate'))}  share {cell(route.get('share'))}",
         *_learning(part(found, "cycle"), part(found, "rollout")),
     ]
+    for trouble in parts(found, "troubles"):
+        since = cell(trouble.get("since"), "since_at")
+        lines.append(f"TROUBLE     {trouble['where']}: {trouble['reason']} since {since}\n    {trouble['message']}")
     for replica in parts(found, "replicas"):
         models = ", ".join(replica.get("models") or []) or "no models"
         lines.append(f"replica     {replica['name']}  {'ready' if replica.get('ready') else 'NOT READY'}  {models}")

@@ -1,0 +1,72 @@
+"""Real vLLM for tests, by the launch recipe: once a session with the gateway, and plain, as a stranger runs it.
+
+A start takes about a minute on two cores, and most of it is imports: whoever can shares one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.serving import ALIAS, BASE_NAME, Home, Server, vllm_server
+from tests.kafka_broker import free_port
+
+OURS = {"--middleware": 1, "--enable-lora": 0, "--max-loras": 1, "--max-cpu-loras": 1, "--max-lora-rank": 1}
+"""Options of the launch recipe that a stranger's vLLM does not have, with the number of their values."""
+
+
+def without(argv: Sequence[str], options: dict[str, int]) -> list[str]:
+    """A command line without these options and their values."""
+    kept: list[str] = []
+    skip = 0
+    for word in argv:
+        skip = 1 + options[word] if word in options else skip
+        if skip == 0:
+            kept.append(word)
+        skip = max(0, skip - 1)
+    return kept
+
+
+def plain_vllm_server(home: Home, port: int) -> Server:
+    """A stranger's vLLM: one name for the base, no gateway, no adapters and no routes to load any."""
+    ours = vllm_server(home, "plain", port)
+    argv = [word for word in without(ours.argv, OURS) if word != BASE_NAME]
+    hidden = ("HOMEOSTAT_GATEWAY", "VLLM_ALLOW_RUNTIME_LORA_UPDATING")
+    env = {name: value for name, value in ours.env.items() if name not in hidden}
+    return Server("plain", "vllm", port, argv, env, home.folder / "plain.log")
+
+
+def requests_of(server: Server) -> list[str]:
+    """Lines such as ``POST /v1/chat/completions`` from the access log of a vLLM, oldest first."""
+    lines = server.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return [line.split('"')[1].rpartition(" ")[0] for line in lines if 'HTTP/1.1"' in line]
+
+
+def tiny_home(folder: Path) -> Home:
+    """A host with a tiny random base."""
+    from tests.tiny_base import make_base
+
+    return Home(folder, make_base(folder / "base"))
+
+
+@pytest.fixture(scope="session")
+def gateway_vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Home, Server]]:
+    """vLLM with the gateway and room for adapters; shared, so nobody may end it."""
+    home = tiny_home(tmp_path_factory.mktemp("vllm"))
+    server = vllm_server(home, "one", free_port()).start()
+    yield home, server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def plain_vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Home, Server]]:
+    """vLLM as a stranger runs it, known as ``support`` only."""
+    home = tiny_home(tmp_path_factory.mktemp("plain"))
+    server = plain_vllm_server(home, free_port()).start()
+    yield home, server
+    server.stop()
+
+
+__all__ = ["ALIAS", "gateway_vllm", "plain_vllm", "requests_of"]
