@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +23,10 @@ class Batch:
     attention: torch.Tensor
     reply: torch.Tensor
     weights: torch.Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device."""
+        return Batch(*(t.to(device) for t in (self.ids, self.attention, self.reply, self.weights)))
 
 
 def pad(rows: Sequence[Encoded], pad_id: int) -> Batch:
@@ -44,6 +48,22 @@ def pad_left(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[torch.Tenso
     lengths = torch.tensor([len(p) for p in prompts])
     attention = (torch.arange(longest)[None, :] >= (longest - lengths)[:, None]).long()
     return ids, attention
+
+
+def endless(rows: Sequence[Encoded], size: int, rng: random.Random, span: int = 12) -> Iterator[list[Encoded]]:
+    """Batches of `size` rows for ever, like lengths together: every row once before any comes again.
+
+    Lengths are sorted inside windows of `span` batches, whose order is random; fewer rows than `size` are repeated.
+    """
+    window: list[Encoded] = []
+    while True:
+        while len(window) < size * span:
+            window += rng.sample(rows, len(rows))
+        taken, window = window[: size * span], window[size * span :]
+        taken.sort(key=lambda row: len(row.ids))
+        batches = [taken[i : i + size] for i in range(0, len(taken), size)]
+        rng.shuffle(batches)
+        yield from batches
 
 
 def by_length(rows: Sequence[Encoded], tokens: int, rng: random.Random, chunk: int = 256) -> list[list[Encoded]]:

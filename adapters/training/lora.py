@@ -1,153 +1,166 @@
 # pyright: basic
-"""Training one LoRA adapter: from a prepared task to tensors, fingerprint and metrics. Torch lives here."""
+"""Training an adapter: supervised on what users corrected or confirmed, held to the champion on everything else.
+
+Each step draws a batch of new examples and one of replayed exchanges, and takes one AdamW step on
+
+    cross-entropy(targets of the new)  +  kl_weight * KL(champion || student)(recorded replies of the replay)
+
+The champion is asked anew with the same words left out of the prompt, so that it teaches on many variants of few
+recordings. A part of the replay is never trained on: on it the likelihood of the champion's replies is measured, before
+and after.
+"""
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from adapters.buffer import Row
 from adapters.job import FailureReason
+from adapters.manifest import FingerprintItem
 from adapters.produce import JobFailed, Progress, Task, Trained
-from adapters.training.batching import pad
-from adapters.training.chat import Encoded, Pair, drop_words, encode_pairs, truncate
-from adapters.training.fingerprint import fingerprint
-from adapters.training.objective import distance_to, reply_logits, reply_tokens, supervised
+from adapters.training.batching import endless, pad
+from adapters.training.chat import Encoded, Pair, PairError, drop_words, encode_pairs
+from adapters.training.fingerprint import Print, fingerprint
+from adapters.training.objectives import divergence, supervised
 from adapters.training.schedule import cosine
+from adapters.training.scoring import mean_nll
+from adapters.training.student import Student
 from adapters.training_config import TrainingConfig
 
-_WINDOW = 12
-"""Batches drawn together and sorted by length, so that little is padded."""
-_PROBED = 24
-"""Prompts tried for the fingerprint."""
-_NLL_ROWS = 256
+HELD_REPLAY = 128  # replayed rows that only measure
+HELD_SHARE = 0.1  # of the replay, where that is fewer
+SHOWN = 20  # steps over which reported losses are averaged
+
+Told = Callable[[int, int, Mapping[str, float]], None]
+"""Called after each step with steps done, steps in all, and the newest losses; may raise to end the training."""
 
 
-def train_adapter(task: Task, progress: Progress) -> Trained:
-    """Train; ``progress`` is called after each step and may raise. Raises JobFailed."""
-    config, began = task.job.config, time.monotonic()
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    torch.manual_seed(task.job.seed)
-    rng = random.Random(task.job.seed)
-    folder = Path(task.job.base_dir)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    new = _rows(tokenizer, task.buffer.new, config)
-    kept = _rows(tokenizer, [*task.buffer.replay, *task.buffer.anchors], config)
-    if not new:
-        raise JobFailed(FailureReason.BUFFER_UNUSABLE, f"no new example is shorter than {config.max_tokens} tokens")
-    student, teacher = _models(folder, task.champion, config)
-    special = frozenset(tokenizer.all_special_ids)
-    _fit(student, teacher, new, kept, config, special, _pad_id(tokenizer), rng, progress, began)
-    student.eval()
-    sample = rng.sample(kept or new, min(_NLL_ROWS, len(kept or new)))
-    prompts = [row.ids[: row.start] for row in rng.sample(new, min(_PROBED, len(new)))]
-    tensors = {name: t.detach().float().numpy() for name, t in get_peft_model_state_dict(student).items()}
-    return Trained(
-        tensors=tensors,
-        fingerprint=fingerprint(
-            student, prompts, config.fingerprint_prompts, config.fingerprint_tokens, tokenizer.eos_token_id
-        ),
-        metrics={
-            "nll_champion": nll(teacher, sample, _pad_id(tokenizer)),
-            "nll_candidate": nll(student, sample, _pad_id(tokenizer)),
-            "new_rows": float(len(new)),
-            "kept_rows": float(len(kept)),
-            "seconds": time.monotonic() - began,
-        },
-    )
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What is learnt from, as token rows: `new` with targets, `replay` with the champion's replies, `held` to measure."""
+
+    new: list[Encoded]
+    replay: list[Encoded]
+    held: list[Encoded]
+    too_long: int
 
 
-@torch.no_grad()
-def nll(model: Any, rows: Sequence[Encoded], pad_id: int, size: int = 64) -> float:
-    """Mean negative log-likelihood (nats a token) of the rows' replies."""
-    total, tokens = 0.0, 0
-    for begin in range(0, len(rows), size):
-        batch = pad(rows[begin : begin + size], pad_id)
-        losses = torch.nn.functional.cross_entropy(reply_logits(model, batch), reply_tokens(batch), reduction="sum")
-        total, tokens = total + float(losses), tokens + int(batch.reply[:, 1:].sum())
-    return total / max(tokens, 1)
+def train(task: Task, progress: Progress) -> Trained:
+    """Train the adapter that a job asks for (see `adapters.produce.Train`). Raises `JobFailed`."""
+    job, buffer = task.job, task.buffer
+    if job.config.threads:
+        torch.set_num_threads(job.config.threads)
+    try:
+        student = Student(Path(job.base_dir), task.champion, job.config, job.seed)
+    except (OSError, ValueError) as error:
+        raise JobFailed(FailureReason.BASE_UNUSABLE, f"cannot load {job.base_dir}: {type(error).__name__}") from error
+    pairs = [_pair(row) for row in buffer.new]
+    anchored = [_pair(row) for row in (*buffer.replay, *buffer.anchors)]
+    try:
+        return train_adapter(student, pairs, anchored, job.config, job.seed, progress)
+    except PairError as error:
+        raise JobFailed(FailureReason.BUFFER_UNUSABLE, str(error)) from error
 
 
-def _fit(
-    student: Any,
-    teacher: Any,
-    new: Sequence[Encoded],
-    kept: Sequence[Encoded],
-    config: TrainingConfig,
-    special: frozenset[int],
-    pad_id: int,
-    rng: random.Random,
-    progress: Progress,
-    began: float,
-) -> None:
-    parameters = [p for p in student.parameters() if p.requires_grad]
+def train_adapter(
+    student: Student, new: Sequence[Pair], replay: Sequence[Pair], config: TrainingConfig, seed: int, told: Told
+) -> Trained:
+    """Train `student` on pairs and give its tensors, fingerprint and metrics; the same for the same arguments.
+
+    Raises `PairError` where nothing of `new` can be trained on, and whatever `told` raises.
+    """
+    began = time.monotonic()
+    rng = random.Random(seed)
+    rows = _rows(student, new, replay, config, rng)
+    if not rows.new:
+        raise PairError(f"expected new rows of at most {config.max_tokens} tokens, got none in {len(new)} examples")
+    metrics = {"new_rows": len(rows.new), "replay_rows": len(rows.replay), "rows_too_long": rows.too_long}
+    if rows.held:
+        metrics["nll_champion"] = _held_nll(student, rows.held, champion=True)
+    metrics |= _fit(student, rows, config, rng, told)
+    student.model.eval()
+    if rows.held:
+        metrics["nll_candidate"] = _held_nll(student, rows.held, champion=False)
+    prompts = [row.ids[: row.start] for row in rng.sample(rows.new, len(rows.new))]
+    prints = fingerprint(student, prompts, config.fingerprint_prompts, config.fingerprint_tokens)
+    metrics["train_seconds"] = time.monotonic() - began
+    return Trained(student.tensors(), [_item(p) for p in prints], metrics)
+
+
+def _fit(student: Student, rows: Rows, config: TrainingConfig, rng: random.Random, told: Told) -> dict[str, float]:
+    """The steps themselves; the last losses."""
     optimizer = torch.optim.AdamW(
-        parameters, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
+        student.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
     )
-    news = _stream(new, config.new_per_step, rng)
-    keeps = _stream(kept, config.replay_per_step, rng) if kept and config.replay_per_step else None
-    student.train()
+    news = endless(rows.new, config.new_per_step, rng)
+    replays = endless(rows.replay, config.replay_per_step, rng) if rows.replay and config.replay_per_step else None
+    recent: dict[str, deque[float]] = {"loss_new": deque(maxlen=SHOWN), "loss_kl": deque(maxlen=SHOWN)}
+    student.model.train()
     for step in range(config.steps):
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * cosine(step, config.steps, config.warmup_share)
-        batch = pad([drop_words(r, config.word_dropout, special, rng) for r in next(news)], pad_id)
-        loss = learnt = supervised(student, batch)
-        distance = torch.zeros(())
-        if keeps is not None:
-            old = pad([drop_words(r, config.word_dropout, special, rng) for r in next(keeps)], pad_id)
-            distance = distance_to(teacher, student, old)
-            loss = learnt + config.kl_weight * distance
+        batch = _batch(student, next(news), config, rng)
+        loss = supervised(student.reply_logits(batch), batch)
+        recent["loss_new"].append(float(loss.detach()))
+        if replays is not None:
+            batch = _batch(student, next(replays), config, rng)
+            champion = student.champion_logits(batch)
+            distance = divergence(student.reply_logits(batch), champion)
+            recent["loss_kl"].append(float(distance.detach()))
+            loss = loss + config.kl_weight * distance
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, config.grad_clip)
+        torch.nn.utils.clip_grad_norm_(student.parameters, config.grad_clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        progress(step + 1, config.steps, {"loss": float(learnt.detach()), "kl": float(distance.detach())})
-        if time.monotonic() - began > config.max_seconds:
-            raise JobFailed(FailureReason.TIMED_OUT, f"expected an end within {config.max_seconds:g} s")
+        told(step + 1, config.steps, _means(recent))
+    return _means(recent)
 
 
-def _stream(rows: Sequence[Encoded], size: int, rng: random.Random) -> Iterator[list[Encoded]]:
-    """Batches without end: every row once before any row twice, like lengths together within a window."""
-    waiting: list[int] = []
-    batches: list[list[Encoded]] = []
-    while True:
-        if not batches:
-            while len(waiting) < size * _WINDOW:
-                waiting += rng.sample(range(len(rows)), len(rows))
-            window, waiting = waiting[: size * _WINDOW], waiting[size * _WINDOW :]
-            window.sort(key=lambda j: len(rows[j].ids))
-            batches = [[rows[j] for j in window[i : i + size]] for i in range(0, len(window), size)]
-            rng.shuffle(batches)
-        yield batches.pop()
+def _rows(
+    student: Student, new: Sequence[Pair], replay: Sequence[Pair], config: TrainingConfig, rng: random.Random
+) -> Rows:
+    """Encode and sort out: too long rows are left out, rows of weight 0 too, and a part of the replay is held."""
+    encoded = [row for row in encode_pairs(student.tokenizer, new) if row.weight > 0]
+    replayed = encode_pairs(student.tokenizer, replay)
+    fits = [row for row in encoded if len(row.ids) <= config.max_tokens]
+    old = [row for row in replayed if len(row.ids) <= config.max_tokens]
+    rng.shuffle(old)
+    held = min(HELD_REPLAY, int(HELD_SHARE * len(old)))
+    too_long = len(encoded) - len(fits) + len(replayed) - len(old)
+    return Rows(fits, old[held:], old[:held], too_long)
 
 
-def _models(folder: Path, champion: Path | None, config: TrainingConfig) -> tuple[Any, Any]:
-    """(student with a trainable adapter, frozen teacher): the champion is the start of one and the whole of the
-    other.
-    """
-    base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    teacher = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    if champion is None:
-        lora = LoraConfig(
-            r=config.rank, lora_alpha=config.alpha, target_modules=list(config.targets), task_type="CAUSAL_LM"
-        )
-        return get_peft_model(base, lora), teacher.eval()
-    student = PeftModel.from_pretrained(base, str(champion), is_trainable=True)
-    return student, PeftModel.from_pretrained(teacher, str(champion)).eval()
+def _batch(student: Student, rows: Sequence[Encoded], config: TrainingConfig, rng: random.Random) -> Any:
+    dropped = [drop_words(row, config.word_dropout, student.special_ids, rng) for row in rows]
+    return pad(dropped, student.pad_id).to(student.device)
 
 
-def _rows(tokenizer: Any, rows: Sequence[Row], config: TrainingConfig) -> list[Encoded]:
-    pairs = [Pair(tuple(m.model_dump() for m in row.messages), row.target, row.weight) for row in rows]
-    return truncate(encode_pairs(tokenizer, [p for p in pairs if p.target.strip()]), config.max_tokens)
+def _held_nll(student: Student, held: Sequence[Encoded], champion: bool) -> float:
+    logits_of = student.champion_logits if champion else student.reply_logits
+    return mean_nll(logits_of, held, student.pad_id, student.device)
 
 
-def _pad_id(tokenizer: Any) -> int:
-    return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id)
+def _means(recent: Mapping[str, deque[float]]) -> dict[str, float]:
+    return {name: sum(values) / len(values) for name, values in recent.items() if values}
+
+
+def _pair(row: Row) -> Pair:
+    return Pair(tuple({"role": m.role, "content": m.content} for m in row.messages), row.target, row.weight)
+
+
+def _item(found: Print) -> FingerprintItem:
+    return FingerprintItem(
+        prompt_ids=found.prompt,
+        expected_ids=found.adapter.ids,
+        expected_logprobs=found.adapter.logprobs,
+        base_ids=found.base.ids,
+        base_logprobs=found.base.logprobs,
+    )

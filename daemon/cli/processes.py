@@ -61,13 +61,13 @@ def trainer(
         message = f"{error.filename}: {error.strerror}: `homeostat run` makes it; run the trainer as the same user"
         raise MachineFault(message) from error
     try:
-        from adapters.training.lora import train_adapter
+        from adapters.training.lora import train
     except ModuleNotFoundError as error:
         message = f"trainer.python: {error.name} is not in this environment: name one with torch and peft"
         raise MachineFault(message) from error
     name = worker or f"{platform.node()}-{os.getpid()}"[:128]
     api = HttpTrainerApi(loaded.api.url, token)
-    raise typer.Exit(run_trainer(api, loaded.artifacts, train_adapter, name))
+    raise typer.Exit(run_trainer(api, loaded.artifacts, train, name))
 
 
 def agent(
