@@ -32,7 +32,6 @@ from monitors.metrics import Metrics
 from monitors.watch import Watch
 from streams.open_log import ensure_topics, open_source
 
-
 TOPIC_PARTITIONS: Final = 4
 """Of topics that are not there yet: room for four gateways' worth of traffic, and for a session's order."""
 BROKERS_DEFAULT: Final = -1
@@ -88,6 +87,7 @@ def assemble(runtime: Runtime) -> Parts:
         gate,
         starter.start,
         lambda cycle, result: outlook(store, name, cycle, result, clock()),
+        ingest.newest_slice,
         clock,
         metrics,
     )

@@ -332,7 +332,7 @@ class Controller:
 
     def trainer_claim(self, worker: str) -> Json | None:
         """The next job."""
-        return claim(self._p.store, worker, self._p.config.cycle.job_lease_s, self._p.clock())
+        return claim(self._p.store, self._p.config, self._p.metrics, worker, self._p.clock())
 
     def trainer_report(self, job_id: str, report: Json) -> bool:
         """A heartbeat or an end."""

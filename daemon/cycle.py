@@ -84,6 +84,9 @@ class CycleConfig(BaseModel):
     label_deadline_s: Annotated[float, Field(gt=0)] = 7 * 86400.0
     """Seconds to wait for ``min_labels``. Then the cycle goes on with what there is, if ``min_selected`` of it survive
     selection, and else stops with ``too_few_labels``."""
+    slice_refit_s: Annotated[float, Field(gt=0)] = 600.0
+    """Seconds after which a collecting cycle learns its slice anew: an alarm is confirmed on few prompts, and what its
+    slice misses is neither counted nor learnt. It is learnt once more when the buffer is built, and frozen then."""
     history_s: Annotated[float, Field(gt=0)] = 14 * 86400.0
     """Seconds of recorded exchanges that replay and hold-outs are drawn from."""
     cooldown_s: Annotated[float, Field(ge=0)] = 3600.0

@@ -29,7 +29,7 @@ from daemon.store import (
 )
 from daemon.store.open import Read, Store, Tx
 from deploy.evidence import Evidence, Observed, Tick
-from monitors.alarms import Alarm
+from monitors.alarms import Alarm, SliceModel
 from monitors.metrics import Metrics
 from monitors.reward import exchange_reward
 from streams.codec import Decoded, Origin, decode, encode_feedback
@@ -62,6 +62,10 @@ class Watching(Protocol):
 
     def observe_reward(self, exchange: Exchange, reward: float) -> list[Alarm]:
         """Findings after one more reward."""
+        ...
+
+    def slice_now(self) -> SliceModel | None:
+        """The standing alarm's slice, learned anew from everything since its onset."""
         ...
 
     def rebase(self, now: float, reason: str) -> None:
@@ -198,6 +202,11 @@ class Ingest:
         with self._ports.store.read() as read:
             found = states.get(read, REBASED_STATE)
         return None if found is None else found.decode()
+
+    def newest_slice(self) -> SliceModel | None:
+        """The slice of the standing alarm as the traffic since its onset shows it; None without one."""
+        with self.lock:
+            return self.watch.slice_now()
 
     def lag(self) -> Mapping[Position, int]:
         """Records between us and the end of each partition, as of the newest batch."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from adapters.job import TrainJob
@@ -20,6 +20,7 @@ from daemon.config import Config
 from daemon.gate_task import GateTask
 from daemon.labels import Labels
 from daemon.store import Store, Tx, alarms, cycles, jobs, rollouts, versions
+from daemon.trainer_desk import note_lost
 from daemon.version_rows import row_of
 from deploy.power import forecast
 from deploy.rollout import FINAL
@@ -52,9 +53,11 @@ class Learning:
         gate: GateTask,
         start_rollout: Callable[[Tx, cycles.Cycle, str], str],
         outlook: Callable[[cycles.Cycle, GateResult], Any],
+        newest_slice: Callable[[], SliceModel | None],
         clock: Callable[[], float],
         metrics: Metrics,
     ) -> None:
+        self._newest_slice_of_watch = newest_slice
         self._metrics = metrics
         self._config, self._store, self._registry = config, store, registry
         self._builder, self._gate, self._clock = builder, gate, clock
@@ -169,7 +172,8 @@ class Learning:
 
     def _collect(self, active: cycles.Cycle, champion: str | None) -> None:
         now = self._clock()
-        inside = None if active.data.get("slice") is None else SliceModel.model_validate(active.data["slice"])
+        active = self._refit_when_due(active, now)
+        inside = _slice_of(active)
         since = float(active.data.get("alarm_at", active.started_at)) - self._config.cycle.history_s
         labels = self._labels.count(inside, since, now)
         manual = active.cause == MANUAL
@@ -180,6 +184,8 @@ class Learning:
         built = None
         if due:
             self._tried_at = labels
+            active = self._refit(active)
+            inside = _slice_of(active)
             overrides = Overrides.parse(self._config, active.data["overrides"])
             built = self._builder.build(active, inside, champion, overrides, now)
             selected = built.new
@@ -192,10 +198,31 @@ class Learning:
                 self._builder.record(tx, built, active, now)
                 job = self._queue(tx, active, built.digest, built.folder, champion)
                 data = {"buffer": built.digest, "job": job, "champion": champion, **built.counts}
+                data["slice"] = active.data.get("slice")
                 self._move(tx, active, signal, reason, data)
             return
         with self._store.begin() as tx:
             self._move(tx, active, signal, reason, {"labels": labels, "selected": selected or 0})
+
+    def _refit_when_due(self, active: cycles.Cycle, now: float) -> cycles.Cycle:
+        """Learn the slice anew once, some time after the alarm."""
+        if active.data.get("refitted") or now - active.started_at < self._config.cycle.slice_refit_s:
+            return active
+        fitted = self._refit(active)
+        data = {**fitted.data, "refitted": True}
+        with self._store.begin() as tx:
+            cycles.update_phase(
+                tx, active.id, phase=active.phase, reason=active.reason, data=data, at=active.changed_at
+            )
+        self._labels.forget()
+        return replace(active, data=data)
+
+    def _refit(self, active: cycles.Cycle) -> cycles.Cycle:
+        """The cycle with the newest slice; a person's cycle keeps the one it began with."""
+        found = None if active.cause == MANUAL else self._newest_slice_of_watch()
+        if found is None:
+            return active
+        return replace(active, data={**active.data, "slice": found.model_dump(mode="json")})
 
     def _queue(self, tx: Tx, active: cycles.Cycle, digest: str, folder: str, champion: str | None) -> str:
         now, name = self._clock(), f"job-{uuid.uuid4().hex[:10]}"
@@ -220,12 +247,7 @@ class Learning:
     def _train(self, active: cycles.Cycle) -> None:
         now = self._clock()
         with self._store.begin() as tx:
-            for lost in jobs.expire(tx, now=now, lease_s=self._config.cycle.job_lease_s):
-                data = {"attempt": lost.attempt, "job": lost.id, "cycle": lost.cycle}
-                ledger.append(
-                    tx, self._name, "training", lost.cycle, "lease_expired", actor="daemon", at=now, data=data
-                )
-                self._metrics.training_jobs.labels(outcome="lost").inc()
+            note_lost(tx, self._config, self._metrics, now)
             job = jobs.get(tx, str(active.data["job"]))
         if job is None or job.state in ("queued", "claimed"):
             return
@@ -296,7 +318,8 @@ class Learning:
         merged = {**active.data, **data}
         still = phase in table.OPEN
         cycles.update_phase(tx, active.id, phase=phase.value, reason=reason, data=merged, at=now, active=still)
-        entry = {"from_phase": active.phase, "to_phase": phase.value, "signal": signal.value, **data}
+        shown = {k: v for k, v in data.items() if k != "slice"}  # weights by the thousand; the alarm has its words
+        entry = {"from_phase": active.phase, "to_phase": phase.value, "signal": signal.value, **shown}
         ledger.append(tx, self._name, "cycle", active.id, reason, actor=actor, at=now, data=entry, note=note)
         if not still:
             self._metrics.cycles.labels(outcome=reason).inc()
@@ -304,6 +327,11 @@ class Learning:
 
 class CycleOpen(Exception):
     """The person's: a second cycle was asked for while one runs."""
+
+
+def _slice_of(active: cycles.Cycle) -> SliceModel | None:
+    stored = active.data.get("slice")
+    return None if stored is None else SliceModel.model_validate(stored)
 
 
 def _finite(figures: Mapping[str, float]) -> dict[str, float]:

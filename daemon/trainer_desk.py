@@ -16,12 +16,21 @@ from monitors.metrics import Metrics
 Json = dict[str, Any]
 
 
-def claim(store: Store, worker: str, lease_s: float, now: float) -> Json | None:
+def claim(store: Store, config: Config, metrics: Metrics, worker: str, now: float) -> Json | None:
     """The next job for this worker, under a lease."""
     with store.begin() as tx:
-        jobs.expire(tx, now=now, lease_s=lease_s)
+        note_lost(tx, config, metrics, now)
         job = jobs.claim(tx, worker, now=now)
     return None if job is None else {**job.spec, "attempt": job.attempt}
+
+
+def note_lost(tx: Tx, config: Config, metrics: Metrics, now: float) -> None:
+    """Attempts whose trainer fell silent: queued again while tries are left, and recorded."""
+    name = config.deployment.name
+    for lost in jobs.expire(tx, now=now, lease_s=config.cycle.job_lease_s):
+        data = {"attempt": lost.attempt, "job": lost.id, "again": lost.state == "queued"}
+        ledger.append(tx, name, "training", lost.cycle, "lease_expired", actor="daemon", at=now, data=data)
+        metrics.training_jobs.labels(outcome="lost").inc()
 
 
 def take_report(

@@ -109,6 +109,7 @@ agent: {{replicas: [{{name: replica-0, url: "http://127.0.0.1:1"}}, {{name: repl
             gate,
             lambda *_: "never",
             lambda *_: Outlook(0.1, 0.5, 0.3, 0.25, 10.0),
+            ingest.newest_slice,
             clock,
             metrics,
         )

@@ -56,6 +56,9 @@ class CountingWatch:
         self.rewards.append((exchange.exchange_id, reward))
         return []
 
+    def slice_now(self) -> None:
+        return None
+
     def rebase(self, now: float, reason: str) -> None:
         self.rebased += 1
 

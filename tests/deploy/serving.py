@@ -84,7 +84,11 @@ class Server:
             self.process = subprocess.Popen(
                 self.argv, env={**os.environ, **self.env}, stdout=out, stderr=out, cwd=ROOT, start_new_session=True
             )
-        wait_until(self._answers, START_S[self.kind], f"{self.kind} to serve (see {self.log})")
+        try:
+            wait_until(self._answers, START_S[self.kind], f"{self.kind} to serve (see {self.log})")
+        except BaseException:
+            self.kill()
+            raise
         return self
 
     def _answers(self) -> bool:
