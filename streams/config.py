@@ -21,8 +21,11 @@ class Topics(Section):
     """Names of the three topics. Traffic and feedback need equal partition counts: a session keeps its number."""
 
     traffic: TopicName = "homeostat.traffic"
+    """Requests with their replies, written by the gateways."""
     feedback: TopicName = "homeostat.feedback"
+    """What people said of them, written by the gateways or by backends of the operator's own."""
     dead_letters: TopicName = "homeostat.dead-letters"
+    """Events that could not be used, with the reason."""
 
     @model_validator(mode="after")
     def _distinct(self) -> Topics:
@@ -41,15 +44,19 @@ class KafkaSecurity(Section):
     """How to speak to brokers that are not open. Secrets are read from files, so that the config can be shown."""
 
     protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """As the brokers' listener has it."""
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
     """SASL mechanism; needed with the SASL protocols."""
     username: str | None = None
+    """SASL user; needed with the SASL protocols."""
     password_file: Path | None = None
     """One line; its newline is stripped."""
     ca_file: Path | None = None
     """PEM of the authority that signed the brokers; None: the system's."""
     cert_file: Path | None = None
+    """PEM of our own certificate, for brokers that ask for one."""
     key_file: Path | None = None
+    """PEM of its private key."""
     check_hostname: bool = True
     """Off only for brokers whose certificate names another host; then anybody with a certificate can be the broker."""
 
@@ -66,6 +73,7 @@ class LogConfig(Section):
     """Where events lie: a SQLite file (embedded) or Kafka."""
 
     kind: Literal["sqlite", "kafka"] = "sqlite"
+    """sqlite: the file at `path`, for one host; kafka: the brokers of `bootstrap`."""
     path: Path = Path("log.db")
     """SQLite file; relative paths are below the home folder."""
     partitions: Annotated[int, Field(ge=1, le=64)] = 1
@@ -95,6 +103,7 @@ class DecodeLimits(Section):
     """What the codec accepts; the rest becomes a dead letter with a reason."""
 
     max_bytes: Annotated[int, Field(ge=1024)] = 1_000_000
+    """Bytes of one event; larger ones become dead letters unread, because they would cost memory to read."""
     max_ahead_s: Annotated[float, Field(ge=0)] = 300.0
     """Seconds an event may claim to be later than its append time: clocks differ by minutes, not by hours."""
     deployments: dict[str, str] | None = None
