@@ -73,8 +73,8 @@ def greedy(
 def fingerprint(student: Student, prompts: Sequence[Sequence[int]], count: int, tokens: int) -> list[Print]:
     """`count` of the prompts (fewer where there are fewer) with continuations of at most `tokens` tokens.
 
-    Chosen: first those where the adapter is sure of each token, then by how far it is from the base. Prompts to which
-    adapter or base answer nothing at all are left out.
+    Chosen: first one for each different reply, among them those where the adapter is sure of each token, then by how
+    far it is from the base. Prompts to which adapter or base answer nothing at all are left out.
     """
     distinct = [list(p) for p in dict.fromkeys(tuple(p) for p in prompts)][:CANDIDATES]
     if not distinct:
@@ -88,7 +88,9 @@ def fingerprint(student: Student, prompts: Sequence[Sequence[int]], count: int, 
     student.model.train(was_training)
     prints = [Print(p, a, b) for p, a, b in zip(distinct, ours, theirs, strict=True) if a.ids and b.ids]
     prints.sort(key=lambda p: (min(p.adapter.logprobs) < math.log(SURE), -_distance(p)))
-    return prints[:count]
+    said: set[tuple[int, ...]] = set()
+    new = [p for p in prints if (reply := tuple(p.adapter.ids)) not in said and not said.add(reply)]
+    return [*new, *(p for p in prints if p not in new)][:count]
 
 
 def _distance(found: Print) -> float:
@@ -100,6 +102,7 @@ def _distance(found: Print) -> float:
 
 def _ends(student: Student) -> frozenset[int]:
     """Every token at which a server stops."""
-    named = getattr(student.model.generation_config, "eos_token_id", None)
+    named: Any = getattr(student.model.generation_config, "eos_token_id", None)
     listed = named if isinstance(named, list) else [named]
-    return frozenset(int(t) for t in (*listed, student.tokenizer.eos_token_id) if t is not None)
+    own: Any = student.tokenizer.eos_token_id
+    return frozenset(int(t) for t in (*listed, own) if t is not None)

@@ -45,7 +45,7 @@ Told = Callable[[int, int, Mapping[str, float]], None]
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What is learnt from, as token rows: `new` with targets, `replay` with the champion's replies, `held` to measure."""
+    """Token rows: `new` with targets, `replay` with the champion's replies, `held` of the latter only to measure."""
 
     new: list[Encoded]
     replay: list[Encoded]
@@ -82,7 +82,11 @@ def train_adapter(
     rows = _rows(student, new, replay, config, rng)
     if not rows.new:
         raise PairError(f"expected new rows of at most {config.max_tokens} tokens, got none in {len(new)} examples")
-    metrics = {"new_rows": len(rows.new), "replay_rows": len(rows.replay), "rows_too_long": rows.too_long}
+    metrics: dict[str, float] = {
+        "new_rows": len(rows.new),
+        "replay_rows": len(rows.replay),
+        "rows_too_long": rows.too_long,
+    }
     if rows.held:
         metrics["nll_champion"] = _held_nll(student, rows.held, champion=True)
     metrics |= _fit(student, rows, config, rng, told)

@@ -7,14 +7,14 @@ champion. Both share the base's weights in memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from adapters.training.batching import Batch
 from adapters.training_config import TrainingConfig
@@ -33,8 +33,9 @@ class Student:
         torch.manual_seed(seed)  # of the fresh adapter's A; B is zero
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         dtype = torch.float32 if self.device.type == "cpu" else "auto"
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, local_files_only=True).to(self.device)
-        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base, local_files_only=True)
+        model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, local_files_only=True)
+        model.to(self.device)
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(base, local_files_only=True)
         self._has_champion = champion is not None
         if champion is None:
             self.model: Any = get_peft_model(model, lora_config(config))
@@ -91,7 +92,6 @@ class Student:
 
 def lora_config(config: TrainingConfig) -> LoraConfig:
     """peft's configuration for a fresh adapter."""
-    targets: Sequence[str] = config.targets
-    return LoraConfig(
-        r=config.rank, lora_alpha=config.alpha, target_modules=list(targets), lora_dropout=0.0, task_type="CAUSAL_LM"
-    )
+    alpha: Any = config.alpha  # peft says int and divides
+    targets = list[str](config.targets)
+    return LoraConfig(r=config.rank, lora_alpha=alpha, target_modules=targets, lora_dropout=0.0, task_type="CAUSAL_LM")
