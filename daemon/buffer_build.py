@@ -19,6 +19,7 @@ from daemon.config import Config
 from daemon.faults import Refused
 from daemon.store import Store, Tx, buffers, cycles, exchanges, feedback, suspended
 from monitors.alarms import SliceModel
+from monitors.gate import GateConfig
 from monitors.metrics import Metrics
 from monitors.reward import REWARD_VERSION, exchange_reward
 from streams.events import Exchange, Feedback, Trust
@@ -64,6 +65,10 @@ class Built:
     def new(self) -> int:
         """Examples to learn from."""
         return len(self.selection.new)
+
+    def questions_for(self, gate: GateConfig) -> bool:
+        """Whether the hold-outs hold as many questions as the gate needs for a verdict."""
+        return self.counts["holdout_old"] >= gate.min_old and self.counts["holdout_new"] >= gate.min_new
 
 
 class BufferBuilder:

@@ -188,7 +188,8 @@ class Learning:
             inside = _slice_of(active)
             overrides = Overrides.parse(self._config, active.data["overrides"])
             built = self._builder.build(active, inside, champion, overrides, now)
-            selected = built.new
+            late = waited >= self._config.cycle.label_deadline_s
+            selected = built.new if late or built.questions_for(self._config.gate) else 0
         least = self._config.cycle if not manual else self._config.cycle.model_copy(update={"min_labels": 1})
         signal, reason = table.collecting(table.Collected(labels, selected, waited), least)
         if signal is None:

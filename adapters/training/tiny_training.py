@@ -29,7 +29,7 @@ class Recipe:
     """How the base is trained; the defaults take about a minute on two quiet cores."""
 
     shape: Shape = field(default_factory=Shape)
-    tokens: int = 1_500_000  # read in all, whatever the size of the corpus: time is what is fixed
+    tokens: int = 1_200_000  # read in all, whatever the size of the corpus: time is what is fixed
     epochs_max: float = 12.0  # over a small corpus: it would only learn it by heart
     batch_tokens: int = 2048
     matrix_lr: float = 0.02  # Muon

@@ -145,7 +145,7 @@ def daemon_config(home: Home, log: Json, base: Path, trainer_python: Path) -> Js
         # A base of a few million parameters takes steps that would wreck a large one.
         "training": {"learning_rate": 5e-3},
         # Questions for the gate come from hold-outs: in two minutes of traffic they are as scarce as examples.
-        "selection": {"identity_age": 2, "holdout_share": 0.45},
+        "selection": {"identity_age": 2, "holdout_share": 0.45, "holdout_old_max": 1050, "holdout_new_max": 300},
         # Most old questions expect an uncontradicted reply, and a tenth of those were wrong: to change one looks like a
         # loss. What is really lost is measured afterwards, with the oracle, and has a bar of its own.
         "gate": {"min_new": 200, "old_margin": 0.08},
