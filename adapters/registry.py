@@ -67,8 +67,7 @@ class Registry:
         manifest = check_adapter(staging, base, limits)
         target = self.root / safe_name(manifest.version)
         if target.exists():
-            check_adapter(target, base, limits)
-            return read_manifest(target)
+            return check_adapter(target, base, limits)
         for file in staging.iterdir():
             file.chmod(0o444)
             descriptor = os.open(file, os.O_RDONLY)
@@ -85,11 +84,11 @@ class Registry:
     ) -> Manifest:
         """Admit what a job staged; a report that comes twice finds the version that the first one brought in.
 
-        Raises AdapterRejected, ManifestInvalid and OSError.
+        Raises AdapterRejected and OSError.
         """
         staging = self.staging(job_id)
         if version is not None and not staging.exists() and version in self.versions():
-            return self.manifest(version)
+            return check_adapter(self.path(version), base, limits)
         return self.admit(staging, base, limits)
 
     def admit_identity(

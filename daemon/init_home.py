@@ -111,7 +111,8 @@ def init_home(wish: Wish) -> Written:
     if wish.kafka and not any(reachable(broker) for broker in wish.kafka):
         raise Unreachable(f"no broker answers at {', '.join(wish.kafka)}: start Kafka, or give other --kafka host:port")
     chosen = _chosen(wish, found)
-    text = f"# A line that begins with # and no space holds a default: take the # away to change it.\n{render(Config, chosen)}\n"
+    hint = "# A line that begins with # and no space holds a default: take the # away to change it."
+    text = f"{hint}\n{render(Config, chosen)}\n"
     config = parse_config(text, path)
     try:
         wish.home.mkdir(parents=True, exist_ok=True)

@@ -54,7 +54,7 @@ def take_report(
         with store.begin() as tx:
             return _failed(tx, config, metrics, job_id, body, reason.value, now)
     try:
-        manifest = registry.admit(registry.staging(job_id), base)
+        manifest = registry.settle(job_id, body.version, base)
     except AdapterRejected as error:
         with store.begin() as tx:
             reason = f"{FailureReason.FILE_CHECKS.value}:{error.reason}"

@@ -6,10 +6,14 @@ import importlib.util
 import re
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.deploy.serving import Home, Server
 
 ROOT = Path(__file__).resolve().parent.parent
 VENVS = ROOT / ".venvs"
@@ -81,3 +85,21 @@ def free_port() -> Callable[[], int]:
 def repo_root() -> Path:
     """The folder that holds pyproject.toml."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def gateway_vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Home, Server]]:
+    """vLLM with the gateway, once for all folders: nobody may end it, and routes go on above its epoch."""
+    from tests import vllm_server
+
+    with vllm_server.gateway_vllm(tmp_path_factory.mktemp("vllm")) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def plain_vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Home, Server]]:
+    """vLLM as a stranger runs it: one name for the base, no gateway, no adapters."""
+    from tests import vllm_server
+
+    with vllm_server.plain_vllm(tmp_path_factory.mktemp("plain")) as found:
+        yield found

@@ -1,16 +1,15 @@
-"""Real vLLM for tests, by the launch recipe: once a session with the gateway, and plain, as a stranger runs it.
+"""Real vLLM for tests, by the launch recipe: with the gateway, and plain, as a stranger runs it.
 
-A start takes about a minute on two cores, and most of it is imports: whoever can shares one.
+A start takes about a minute on two cores, most of it imports: the fixtures of ``tests.conftest`` share one a session.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
-from tests.deploy.serving import ALIAS, BASE_NAME, Home, Server, vllm_server
+from tests.deploy.serving import BASE_NAME, Home, Server, vllm_server
 from tests.kafka_broker import free_port
 
 OURS = {"--middleware": 1, "--enable-lora": 0, "--max-loras": 1, "--max-cpu-loras": 1, "--max-lora-rank": 1}
@@ -51,22 +50,23 @@ def tiny_home(folder: Path) -> Home:
     return Home(folder, make_base(folder / "base"))
 
 
-@pytest.fixture(scope="session")
-def gateway_vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Home, Server]]:
-    """vLLM with the gateway and room for adapters; shared, so nobody may end it."""
-    home = tiny_home(tmp_path_factory.mktemp("vllm"))
+@contextmanager
+def gateway_vllm(folder: Path) -> Iterator[tuple[Home, Server]]:
+    """vLLM with the gateway and room for adapters."""
+    home = tiny_home(folder)
     server = vllm_server(home, "one", free_port()).start()
-    yield home, server
-    server.stop()
+    try:
+        yield home, server
+    finally:
+        server.stop()
 
 
-@pytest.fixture(scope="session")
-def plain_vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Home, Server]]:
+@contextmanager
+def plain_vllm(folder: Path) -> Iterator[tuple[Home, Server]]:
     """vLLM as a stranger runs it, known as ``support`` only."""
-    home = tiny_home(tmp_path_factory.mktemp("plain"))
+    home = tiny_home(folder)
     server = plain_vllm_server(home, free_port()).start()
-    yield home, server
-    server.stop()
-
-
-__all__ = ["ALIAS", "gateway_vllm", "plain_vllm", "requests_of"]
+    try:
+        yield home, server
+    finally:
+        server.stop()

@@ -126,9 +126,9 @@ def daemon_config(home: Home, log: Json, base: Path, trainer_python: Path) -> Js
         "trainer": {"python": str(trainer_python)},
         "join": {"window_s": 60.0, "lateness_s": 1.0, "idle_s": 2.0},
         "cycle": {
-            "min_labels": 750,  # the hostile user's claims count as labels until selection drops them
+            "min_labels": 1200,  # the hostile user's claims count as labels until selection drops them
             "min_selected": 200,
-            "label_deadline_s": 80.0,  # a slow machine learns from fewer
+            "label_deadline_s": 90.0,  # a slow machine learns from fewer
             "slice_refit_s": 8.0,
             "history_s": 3600.0,
             "cooldown_s": 5.0,
