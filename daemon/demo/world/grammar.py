@@ -88,10 +88,12 @@ def _check(grammar: Grammar) -> None:
     if grammar.new not in grammar.desks:
         raise WorldError(f"grammar: `new` must be one of the desks {sorted(grammar.desks)}, not {grammar.new!r}")
     known = set(grammar.fillers)
+    used = {kind for intents in grammar.desks.values() for rules in intents.values() for kind, _ in rules.cores()}
     for kind in KINDS:
-        if len(grammar.frames.get(kind, [])) < 2:
+        frames = grammar.frames.get(kind, [])
+        if kind in used and len(frames) < 2:
             raise WorldError(f"grammar: expected at least two frames of kind {kind!r}, one of them for tests only")
-        for frame in grammar.frames[kind]:
+        for frame in frames:
             _known_slots(frame, known | {kind})
     for desk, intents in grammar.desks.items():
         for intent, rules in intents.items():
@@ -115,7 +117,7 @@ def put_aside(grammar: Grammar, seed: int, share: float = HELD_OUT) -> Pieces:
     """
 
     def marked(name: str, texts: list[str]) -> list[Piece]:
-        held = min(max(1, round(share * len(texts))), len(texts) - 1)
+        held = max(0, min(max(1, round(share * len(texts))), len(texts) - 1))
         aside = set(random.Random(f"{seed}/{name}").sample(range(len(texts)), held))
         return [Piece(text, i in aside) for i, text in enumerate(texts)]
 
