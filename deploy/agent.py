@@ -162,7 +162,9 @@ class LocalAgent:
 
     def prove(self, version: str, replica: str) -> ProofResult:
         """Prove, remember, and tell the gateway what is proved there. Raises DriverError."""
-        result = prove(self._driver(replica), self._manifest(version), self._config.base_name, PROBES)
+        driver, manifest = self._driver(replica), self._manifest(version)
+        self._meet(replica)
+        result = prove(driver, manifest, self._config.base_name, PROBES)
         self._known[replica].proved[version] = result.ok
         self._tell(replica)
         return result
@@ -220,17 +222,22 @@ class LocalAgent:
         return folder
 
     def _replica(self, name: str) -> ReplicaState:
-        driver, known = self._drivers[name], self._known[name]
+        known = self._known[name]
         try:
-            models = driver.models()
-            incarnation = str(driver.gateway().get("started_at", ""))
+            self._meet(name)
+            models = self._drivers[name].models()
         except DriverError as error:
             return ReplicaState(name, False, frozenset(), {}, known.incarnation, error.reason, str(error))
-        if incarnation != known.incarnation:
-            known.incarnation, known.proved, known.told = incarnation, {}, frozenset()
         known.proved = {version: ok for version, ok in known.proved.items() if version in models}
         self._tell(name)
-        return ReplicaState(name, True, models, dict(known.proved), incarnation)
+        return ReplicaState(name, True, models, dict(known.proved), known.incarnation)
+
+    def _meet(self, name: str) -> None:
+        """Forget what we knew of a server process that has been replaced. Raises DriverError."""
+        known = self._known[name]
+        incarnation = str(self._drivers[name].gateway().get("started_at", ""))
+        if incarnation != known.incarnation:
+            known.incarnation, known.proved, known.told = incarnation, {}, frozenset()
 
     def _tell(self, name: str) -> None:
         known = self._known[name]
