@@ -59,8 +59,8 @@ class SelectionPolicy(BaseModel):
 
     replay_per_new: Annotated[float, Field(ge=0.0)] = 4.0
     """Replayed exchanges per new example. 4: keeps the old desks within a point; without replay they are lost."""
-    replay_min: Annotated[int, Field(ge=0)] = 1000
-    """Replayed exchanges wanted even when little is new. 1,000: variety is what protects; each is drawn rarely."""
+    replay_min: Annotated[int, Field(ge=0)] = 2000
+    """Replayed exchanges wanted even when little is new. 2,000: variety is what protects, and it costs no step more."""
     replay_max: Annotated[int, Field(ge=0)] = 4000
     """Replayed exchanges at most. 4,000: more is read from disk than training ever draws."""
     replay_identity_cap: Annotated[int, Field(ge=1)] = 10
