@@ -17,6 +17,7 @@ from daemon.store import Store, Tx, fences, intents, rollouts, versions
 from deploy.rollout import LIVE, Phase, Signal
 from deploy.routes import Route, RouteFile
 from deploy.verdict import numbers
+from streams.failpoints import failpoint
 
 EVIDENCE_REASONS: Final = frozenset({"reward_harm", "more_errors", "slower", "consecutive_server_errors"})
 """Reasons of a rollback that suspend the version's new examples."""
@@ -46,6 +47,7 @@ def adopt(store: Store, routing: Routing, found: RouteFile | None, deployment: s
         fences.adopt(tx, deployment, file.epoch, holder=file.actor, at=now)
         if is_way_back(file.reason) or not _ours(tx, route, now):
             _take_over(tx, file, route, deployment, now)
+    failpoint("adoption.recorded")
     return generation
 
 

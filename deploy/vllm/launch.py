@@ -6,9 +6,9 @@ On a GPU host vLLM comes from its own distribution and the recipe is a shell lin
     vllm serve MODEL --served-model-name support support-base --middleware deploy.gateway.app.Gateway \\
         --enable-lora --max-loras 4 --max-cpu-loras 16 --max-lora-rank 16 --api-server-count 1
 
-``--max-loras`` keeps base or identity, champion, previous and candidate resident: with more adapters than slots the time
-to the first token explodes. ``--max-cpu-loras`` must hold every registered adapter, because an evicted one is read from
-disk again inside the engine's step. Runtime loading wants one API process, whatever the data-parallel size.
+``--max-loras`` keeps base or identity, champion, previous and candidate resident: with more adapters than slots the
+time to the first token explodes. ``--max-cpu-loras`` must hold every registered adapter, because an evicted one is
+read from disk again inside the engine's step. Runtime loading wants one API process, whatever the data-parallel size.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ def command(
 ) -> tuple[list[str], dict[str, str]]:
     """The command line and the environment variables (to be added to the caller's) of one CPU replica on 127.0.0.1.
 
-    ``alias`` is the name clients call and ``base_name`` the one that always means the base model: both serve the base, so
-    that a request passes even where no gateway rewrites it. Raises ValueError for a rank that vLLM would refuse.
+    ``alias`` is the name clients call and ``base_name`` the one that always means the base model: both serve the
+    base, so that a request passes even where no gateway rewrites it. Raises ValueError for a rank that vLLM would
+    refuse.
     """
     if max_lora_rank not in LORA_RANKS:
         raise ValueError(f"max_lora_rank must be one of {LORA_RANKS}, not {max_lora_rank}")

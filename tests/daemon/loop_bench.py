@@ -82,7 +82,7 @@ agent: {{replicas: [{{name: replica-0, url: "http://127.0.0.1:1"}}, {{name: repl
             source=SqliteSource(self.folder / "log.db"),
             join=JoinConfig(window_s=600.0, lateness_s=1.0),
             make_watch=CountingWatch.load,
-            token_is_valid=lambda *_: True,
+            token_is_valid=lambda _token, _exchange, _feedback, _now: True,
             clock=clock,
             metrics=metrics,
         )
@@ -90,7 +90,7 @@ agent: {{replicas: [{{name: replica-0, url: "http://127.0.0.1:1"}}, {{name: repl
         registry = Registry(config.artifacts)
         routing = Routing(self.host, "support", "support", clock)
         residency = Residency(self.store, self.host, "support", clock)
-        rolling = Rolling(self.store, routing, residency, lambda *_: None, "support", clock, metrics)
+        rolling = Rolling(self.store, routing, residency, lambda _version, _requests: None, "support", clock, metrics)
         builder = BufferBuilder(config, self.store, config.artifacts, metrics)
         gate = GateTask(
             config.gate,
@@ -107,8 +107,8 @@ agent: {{replicas: [{{name: replica-0, url: "http://127.0.0.1:1"}}, {{name: repl
             registry,
             builder,
             gate,
-            lambda *_: "never",
-            lambda *_: Outlook(0.1, 0.5, 0.3, 0.25, 10.0),
+            lambda _tx, _cycle, _version: "never",
+            lambda _cycle, _result: Outlook(0.1, 0.5, 0.3, 0.25, 10.0),
             ingest.newest_slice,
             clock,
             metrics,

@@ -27,7 +27,8 @@ from streams.errors import LogMisconfigured, LogUnavailable, TopicMissing
 )
 def test_each_error_has_its_exit_code_and_keeps_its_message(error: Exception, kind: type[Fault], code: int) -> None:
     fault = as_fault(error)
-    assert type(fault) is kind and fault.exit_code == code
+    assert fault is not None
+    assert (type(fault), fault.exit_code) == (kind, code)
     assert str(error) in str(fault)
 
 

@@ -66,6 +66,7 @@ def test_the_oracle_knows_what_was_issued_and_nothing_else(tmp_path: Path) -> No
         world.oracle("nobody ever asked this")
 
 
+@pytest.mark.slow
 def test_a_short_test_part_is_filled_from_what_users_would_have_asked(tmp_path: Path) -> None:
     folder = grouped_folder(tmp_path, groups=6, labels=5, train=400, test=10)
     world = build_world(folder, None, seed=0)
@@ -88,6 +89,7 @@ def test_a_text_with_two_labels_and_a_test_text_seen_in_training_are_left_out(tm
     assert body[0][0] in asked["test"]
 
 
+@pytest.mark.slow
 def test_two_new_desks_and_the_same_world_for_the_same_seed(tmp_path: Path) -> None:
     folder = grouped_folder(tmp_path, groups=5)
     one, two = (build_world(folder, "group-1", seed=4, new_desks=2) for _ in range(2))

@@ -77,6 +77,7 @@ def test_what_is_put_aside_is_heard_in_tests_only() -> None:
     assert sum(bool(words & cores) for words in said["test"]) / 600 == pytest.approx(0.3, abs=0.06)
 
 
+@pytest.mark.slow
 def test_base_live_and_test_texts_never_meet() -> None:
     world = plain(0)
     rng = random.Random(0)
@@ -91,6 +92,7 @@ def test_base_live_and_test_texts_never_meet() -> None:
     assert not base & anchors
 
 
+@pytest.mark.slow
 def test_the_base_hears_the_new_desk_without_an_answer() -> None:
     world = plain(0)
     assert all(reply.startswith("billing: ") for _, reply in world.base_pairs())
@@ -105,6 +107,7 @@ def test_a_question_has_one_answer_that_the_oracle_repeats() -> None:
     assert world.desk_of(question.text) == "insurance"
 
 
+@pytest.mark.slow
 def test_the_same_seed_is_the_same_world_whatever_was_asked_before() -> None:
     one, two = plain(3), plain(3)
     one.tests("insurance", 50, seed=9)
@@ -114,6 +117,7 @@ def test_the_same_seed_is_the_same_world_whatever_was_asked_before() -> None:
     assert one.base_pairs() != plain(4).base_pairs()
 
 
+@pytest.mark.slow
 def test_options_are_checked() -> None:
     world = build_world(None, None, seed=0, new_desks=2)
     assert world.new_desks[0] == GRAMMAR.new

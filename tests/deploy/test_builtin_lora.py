@@ -107,6 +107,7 @@ def test_an_unloaded_adapter_finishes_its_rows(model: Any, bank: LoraBank, adapt
     one = row(list(PROMPTS[0]), bank.named["a1"])
     with torch.inference_mode():
         batch.join([one])
+    assert one.adapter is not None
     bank.remove("a1", [one.adapter])
     assert "a1" not in bank.named
     batch.reselect()

@@ -298,7 +298,9 @@ def test_exchanges_and_feedback_reach_the_log(served: Served) -> None:
         feedback = [e for e in events if isinstance(e, Feedback) and e.feedback_id == sent.json()["id"]]
         return (exchange[0], feedback[0]) if exchange and feedback else None
 
-    exchange, feedback = wait_until(found, 10.0, "both events")
+    both = wait_until(found, 10.0, "both events")
+    assert both is not None
+    exchange, feedback = both
     assert exchange.completion == reply.json()["choices"][0]["message"]["content"]
     assert (exchange.session, exchange.client_request_id, exchange.status) == ("log-session", "mine", 200)
     assert exchange.version == served.manifests[0].version
