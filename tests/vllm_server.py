@@ -5,7 +5,7 @@ A start takes about a minute on two cores, most of it imports: the fixtures of `
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def tiny_home(folder: Path) -> Home:
 
 
 @contextmanager
-def gateway_vllm(folder: Path) -> Iterator[tuple[Home, Server]]:
+def gateway_vllm(folder: Path) -> Generator[tuple[Home, Server]]:
     """vLLM with the gateway and room for adapters."""
     home = tiny_home(folder)
     server = vllm_server(home, "one", free_port()).start()
@@ -62,7 +62,7 @@ def gateway_vllm(folder: Path) -> Iterator[tuple[Home, Server]]:
 
 
 @contextmanager
-def plain_vllm(folder: Path) -> Iterator[tuple[Home, Server]]:
+def plain_vllm(folder: Path) -> Generator[tuple[Home, Server]]:
     """vLLM as a stranger runs it, known as ``support`` only."""
     home = tiny_home(folder)
     server = plain_vllm_server(home, free_port()).start()
