@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
 import json
 import os
 import signal
@@ -100,6 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve. Returns the exit code."""
     options = parse(arguments)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    faulthandler.register(signal.SIGUSR1)  # the stacks of all threads, for whoever wonders where it hangs
     torch.set_num_threads(options.threads)
     # The engine's thread computes in Python between kernels; with the default of 5 ms it starves the event loop.
     sys.setswitchinterval(0.001)
