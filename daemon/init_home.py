@@ -70,7 +70,11 @@ def list_models(base_url: str) -> list[Served]:
             document: Any = json.load(response)
         return [Served(str(m["id"]), m.get("root"), m.get("parent")) for m in document["data"]]
     except urllib.error.HTTPError as error:
-        raise Unreachable(f"{url} answered {error.code}: give --base-url of an OpenAI-compatible server") from error
+        if error.code in (401, 403):
+            problem = "it wants an API key, which init does not have: leave out --base-url and give --alias"
+        else:
+            problem = "give --base-url of an OpenAI-compatible server"
+        raise Unreachable(f"{url} answered {error.code}: {problem}") from error
     except (OSError, ValueError) as error:
         raise Unreachable(f"no server answers at {url} ({error}): start it, or give another --base-url") from error
     except (KeyError, TypeError) as error:
@@ -163,11 +167,13 @@ def gateway_options(config: Config) -> dict[str, Any]:
 
 
 def _notes(found: Found | None, config: Config, gateway: Path) -> list[str]:
-    names = f"{config.deployment.alias} {config.deployment.base_name}"
+    names, log = f"{config.deployment.alias} {config.deployment.base_name}", config.log
     notes = [
         "the server must load the gateway, which records traffic and takes feedback: start it as\n"
         f"  HOMEOSTAT_GATEWAY={gateway.resolve()} vllm serve MODEL --served-model-name {names} "
-        "--middleware deploy.gateway.app.Gateway"
+        "--middleware deploy.gateway.app.Gateway\n"
+        "  and, for every mode but observe, with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True in its environment and\n"
+        f"  --enable-lora --max-loras 4 --max-cpu-loras 16 --max-lora-rank {config.deployment.max_rank}"
     ]
     if found is None:
         notes.append("no --base-url was given: no server was looked at and none is in the config")
@@ -176,6 +182,11 @@ def _notes(found: Found | None, config: Config, gateway: Path) -> list[str]:
             f"the server knows the base as {found.alias} only; in observe that is enough, every other mode asks the "
             f"base as {found.base_name}"
         )
-    if config.log.kind == "sqlite":
-        notes.append(f"events go through {config.log.path}: give --kafka host:port to use Kafka")
+    if log.kind == "sqlite":
+        notes.append(f"events go through {log.path}: give --kafka host:port to use Kafka")
+    else:
+        notes.append(
+            f"observe creates no topics: make {', '.join(log.topics.read)} if they are not there, with equal partition "
+            "counts (every other mode makes what is missing)"
+        )
     return notes

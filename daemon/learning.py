@@ -219,8 +219,8 @@ class Learning:
         return replace(active, data=data)
 
     def _refit(self, active: cycles.Cycle) -> cycles.Cycle:
-        """The cycle with the newest slice; a person's cycle keeps the one it began with."""
-        found = None if active.cause == MANUAL else self._newest_slice_of_watch()
+        """The cycle with the slice that the standing alarm has now; without one it keeps what it began with."""
+        found = self._newest_slice_of_watch()
         if found is None:
             return active
         return replace(active, data={**active.data, "slice": found.model_dump(mode="json")})

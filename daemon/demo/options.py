@@ -70,7 +70,7 @@ class Script(BaseModel):
     """Old desks only, before the new desk appears: the monitors' reference, and the test for false alarms."""
     quiet_s: Annotated[float, Field(gt=0)] = 60.0
     """Longest that the quiet phase may take."""
-    rates: dict[str, float] = {"training": 60.0, "gate": 40.0}
+    rates: dict[str, float] = {"training": 50.0, "gate": 20.0}
     """Requests a second in stages whose own work needs the machine: on two cores, training slows serving."""
     new_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Share of the new desk when it appears."""
