@@ -257,3 +257,25 @@ def test_an_engine_that_dies_fails_its_rows_and_says_so(model: Any, bank: LoraBa
 
 def _die() -> None:
     raise RuntimeError("a call that fails")
+
+
+def test_a_waiting_row_keeps_its_adapter_when_that_is_unloaded(
+    model: Any, bank: LoraBank, base: Path, adapters: list[Path]
+) -> None:
+    """Between a request and its first step there may be an unload."""
+
+    async def scene() -> Row:
+        engine = Engine(model, bank, 0, EngineLimits(gather_s=60.0), asyncio.get_running_loop())
+        ended = asyncio.Event()
+        one = row(list(PROMPTS[0]), bank.named["a1"])
+        one.on_end = lambda _: ended.set()
+        engine.submit([one])
+        unloading = engine.call(lambda: bank.remove("a1", engine.in_use()))
+        engine.start()
+        await asyncio.wrap_future(unloading)
+        engine.submit([row(list(PROMPTS[1]), bank.named["a0"]) for _ in range(8)])  # enough to be admitted at once
+        await asyncio.wait_for(ended.wait(), 10.0)
+        await asyncio.to_thread(engine.stop, 5.0)
+        return one
+
+    assert asyncio.run(scene()).tokens == fingerprint(base, adapters[1])[0].expected_ids

@@ -118,8 +118,9 @@ class Engine:
         return future
 
     def in_use(self) -> list[Any]:
-        """Adapters of running rows."""
-        return [row.adapter for row in self._batch.rows if row.adapter is not None]
+        """Adapters of running and waiting rows: their weights stay, whatever is unloaded meanwhile."""
+        rows = [*self._batch.rows, *(row for _, row in tuple(self._waiting))]
+        return [row.adapter for row in rows if row.adapter is not None]
 
     def stop(self, drain_s: float) -> None:
         """Refuse new rows, give running ones ``drain_s`` seconds, then end."""
@@ -197,13 +198,13 @@ class Engine:
         rows = list(dict.fromkeys([*self._batch.rows, *new]))
         try:
             advance()
+            self._batch.drop_finished()
         except Exception as fault:
             log.exception("a forward pass failed; its %d rows fail", len(rows))
             self._batch.clear()
             for row in rows:
                 row.error, row.finish = f"{type(fault).__name__}: {fault}", "error"
         touched = [r for r in rows if r.finish is not None or r.on_step is not None]
-        self._batch.drop_finished()
         if touched:
             self._loop.call_soon_threadsafe(_tell, touched)
 
@@ -211,9 +212,12 @@ class Engine:
 def _tell(rows: list[Row]) -> None:
     """On the event loop. A row may have moved on since; its listeners read as far as it is."""
     for row in rows:
-        if row.finish is None:
-            if row.on_step is not None:
-                row.on_step(row)
-        elif not row.told:
-            row.told = True
-            row.on_end(row)
+        try:
+            if row.finish is None:
+                if row.on_step is not None:
+                    row.on_step(row)
+            elif not row.told:
+                row.told = True
+                row.on_end(row)
+        except Exception:  # noqa: BLE001 - one listener's failure must not leave the others waiting
+            log.exception("telling a request of its tokens failed")
