@@ -16,6 +16,8 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from daemon.config_errors import section_in
+
 WIDTH = 118
 
 
@@ -54,6 +56,9 @@ def render(model: type[BaseModel], chosen: Mapping[str, Any], indent: int = 0) -
             lines.append(render(annotation, cast("Mapping[str, Any]", chosen.get(name, {})), indent + 2))
             continue
         lines += _comment(docs.get(name, ""), indent)
+        item = section_in(annotation)
+        if item is not None:
+            lines += [line for key, text in field_docs(item).items() for line in _comment(f"{key}: {text}", indent)]
         lines += _value(name, field, chosen, indent)
     return "\n".join(lines)
 

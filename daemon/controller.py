@@ -21,6 +21,7 @@ from daemon.adoption import adopt, reconcile_intents
 from daemon.api.ports import By, Json, Readiness
 from daemon.config import Config
 from daemon.faults import Refused
+from daemon.gauges import set_gauges
 from daemon.ingest import Ingest
 from daemon.learning import CycleOpen, Learning, Wish
 from daemon.residency import Residency
@@ -94,7 +95,15 @@ class Controller:
                 self._seen = self._p.agent.observe()
                 self._act()
             self._refresh()
+            self._show()
             self._last_tick = self._p.clock()
+
+    def _show(self) -> None:
+        """Gauges of what this tick saw."""
+        with self._p.store.read() as read:
+            row = rollouts.active(read, self._name)
+        routing, observed = self._p.routing, self._p.ingest.observed()
+        set_gauges(self._p.metrics, row, observed, self._seen, self._standing, routing.route, routing.epoch)
 
     @property
     def _acts(self) -> bool:
@@ -136,8 +145,7 @@ class Controller:
     def _keep_residents(self) -> None:
         """Champion, rollback targets' top and identity on every replica that answers (R3, A3)."""
         wanted = [v for v in (self._standing.champion, self._standing.previous, self._p.identity) if v]
-        for replica, held in self._residents.keep(list(dict.fromkeys(wanted)), self._seen.replicas).items():
-            self._p.metrics.replica_verified.labels(replica=replica).set(held)
+        self._residents.keep(list(dict.fromkeys(wanted)), self._seen.replicas)
         if wanted:
             self._seen = self._p.agent.observe()
 

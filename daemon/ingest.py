@@ -29,6 +29,7 @@ from daemon.store import (
 )
 from daemon.store.open import Read, Store, Tx
 from deploy.evidence import Evidence, Observed, Tick
+from deploy.processes import Path as EvidencePath
 from monitors.alarms import Alarm, SliceModel
 from monitors.metrics import Metrics
 from monitors.reward import exchange_reward
@@ -168,12 +169,20 @@ class Ingest:
                 raise
             self._behind = False
         failpoint("ingest.after_commit")
+        self._age(records, now)
         if moved:
             self._next.update(moved)
             self._ports.metrics.last_commit.set(now)
             if self._ports.tell_log:
                 self._ports.source.acknowledge(moved)
         return len(records)
+
+    def _age(self, records: Sequence[Record], now: float) -> None:
+        """How old the oldest event is that waits: the newest one read tells, while records are left behind it."""
+        for topic in {topic for topic, _ in self._lag}:
+            left = sum(n for (name, _), n in self._lag.items() if name == topic)
+            newest = max((r.timestamp for r in records if r.topic == topic), default=now)
+            self._ports.metrics.consumer_age.labels(topic=topic).set(max(0.0, now - newest) if left else 0.0)
 
     def follow(self, row: rollouts.Rollout | None) -> None:
         """Count units for this rollout from now on (None: for none)."""
@@ -369,6 +378,8 @@ class Ingest:
             found.events.labels(topic=name).inc(batch.counts[name])
         for name in ("joined", "late", "orphans", "unlabelled"):
             found.joined.labels(outcome=name).inc(batch.counts[name])
+        for event in (e for tick in batch.ticks for e in tick.events if e.path is EvidencePath.ASSIGNED):
+            found.units.labels(arm="canary" if event.canary else "control").inc()
         for letter in batch.letters:
             found.dead_letters.labels(reason=letter.reason).inc()
         for alarm in batch.alarms:

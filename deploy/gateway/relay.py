@@ -7,13 +7,13 @@ their length may change. A failure of our own passes the server's message on as 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 
 from deploy.gateway.asgi import Headers, Message, Send, header, with_length
-from deploy.gateway.rewrite import Asked, NameHider, whole_reply
+from deploy.gateway.rewrite import Asked, hider, whole_reply
 
 
 class Relay:
@@ -33,7 +33,7 @@ class Relay:
         on_fault: Callable[[str], None],
     ) -> None:
         self._send = send
-        self._hider = NameHider(version, alias) if version else None
+        self._hider = hider(version, alias) if version else None
         self._alias = alias
         self._asked = asked
         self._added = added
@@ -43,6 +43,7 @@ class Relay:
         self._on_fault = on_fault
         self._start: Message | None = None
         self._parts: list[bytes] = []
+        self._flowing = False
         self.status = 0
         self.streamed = False
         self.held = False
@@ -55,42 +56,52 @@ class Relay:
         self.kept: list[bytes] = []
         """What the server said, up to ``keep_bytes``."""
 
-    async def __call__(self, message: Message) -> None:
-        """ASGI send."""
+    def __call__(self, message: Message) -> Awaitable[None]:
+        """ASGI send. Pieces of a running stream take the short way: no coroutine of ours is made for them."""
+        if not self._flowing or message["type"] != "http.response.body":
+            return self._other(message)
+        data: bytes = message.get("body", b"")
+        if self._keep > 0:
+            self._keep_some(data)
+        if not message.get("more_body", False):
+            self.finished = True
+        if self._hider is not None:
+            shown = self._hider.chunk(data)
+            if shown is not data:
+                message = {**message, "body": shown}
+        return self._send(message)
+
+    async def _other(self, message: Message) -> None:
         kind = message["type"]
         if kind == "http.response.start":
             self.status = message["status"]
             self.streamed = (header(message["headers"], b"content-type") or b"").startswith(b"text/event-stream")
             self._start = message
         elif kind == "http.response.body":
-            await self._body(message)
+            await self._first(message)
         else:
             await self._send(message)
 
-    async def _body(self, message: Message) -> None:
+    async def _first(self, message: Message) -> None:
+        """The first piece of a stream, or a piece of a whole reply."""
         data: bytes = message.get("body", b"")
-        more: bool = message.get("more_body", False)
-        if data:
-            if self.first_byte_at is None:
-                self.first_byte_at = self._clock()
-            if self._keep > 0:
-                self.kept.append(data[: self._keep])
-                self._keep -= len(data)
-        if self.streamed:
-            await self._piece(message, data, more)
-            return
-        self._parts.append(data)
-        if not more:
-            await self._whole(b"".join(self._parts))
-
-    async def _piece(self, message: Message, data: bytes, more: bool) -> None:
-        if self._start is not None:
+        if data and self.first_byte_at is None:
+            self.first_byte_at = self._clock()
+        if self.streamed and self._start is not None:
             start, self._start = self._start, None
             await self._begin(start, list(start["headers"]))
-        self.finished = not more
-        if self._hider is not None and data:
-            message = {**message, "body": self._hider.chunk(data)}
-        await self._send(message)
+            self._flowing = True
+            await self(message)
+            return
+        self._keep_some(data)
+        self._parts.append(data)
+        if not message.get("more_body", False):
+            await self._whole(b"".join(self._parts))
+
+    def _keep_some(self, data: bytes) -> None:
+        if data and self._keep > 0:
+            self.kept.append(data[: self._keep])
+            self._keep -= len(data)
 
     async def _whole(self, data: bytes) -> None:
         start = self._start

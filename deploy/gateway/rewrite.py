@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, cast
 
 import msgspec
@@ -72,7 +73,7 @@ def request_for(fields: Fields, model: str, tenant: str, asked: Asked, chat: boo
 
 
 class NameHider:
-    """Puts the alias where a reply names the version."""
+    """Puts the alias where a reply names the version. Made once for a pair, see ``hider``."""
 
     __slots__ = ("_bare", "_pairs")
 
@@ -83,14 +84,19 @@ class NameHider:
 
     def chunk(self, data: bytes) -> bytes:
         """One piece of a stream."""
-        for old, new in self._pairs:
-            if old in data:
-                return data.replace(old, new)
-        return data
+        (old, new), spaced = self._pairs
+        shown = data.replace(old, new)  # the same object where there was nothing to replace
+        return data.replace(*spaced) if shown is data else shown
 
     def failure(self, data: bytes) -> bytes:
         """An error body: messages name the model in prose."""
         return data.replace(*self._bare)
+
+
+@lru_cache(maxsize=64)
+def hider(version: str, alias: str) -> NameHider:
+    """The hider of a pair; only versions that were routed come here, so few are enough."""
+    return NameHider(version, alias)
 
 
 def whole_reply(data: bytes, alias: str, asked: Asked) -> bytes:

@@ -219,5 +219,5 @@ def _tell(rows: list[Row]) -> None:
             elif not row.told:
                 row.told = True
                 row.on_end(row)
-        except Exception:  # noqa: BLE001 - one listener's failure must not leave the others waiting
+        except Exception:
             log.exception("telling a request of its tokens failed")
