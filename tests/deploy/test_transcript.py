@@ -64,22 +64,22 @@ def test_what_cannot_be_read_says_nothing(data: bytes) -> None:
     assert "".join(said_in(data, streamed=False).text) == "" == "".join(said_in(data, streamed=True).text)
 
 
-@pytest.mark.parametrize(
-    ("request_body", "expected"),
-    [
-        ({"messages": [{"role": "user", "content": "hi"}]}, [("user", "hi")]),
-        (
-            {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image"}]}]},
-            [("user", "a")],
-        ),
-        ({"messages": [{"role": "assistant", "content": None, "tool_calls": []}]}, [("assistant", "")]),
-        ({"prompt": "say"}, [("user", "say")]),
-        ({"prompt": ["say", "more"]}, [("user", "say")]),
-        ({"prompt": [1, 2]}, []),
-        ({"messages": "odd"}, []),
-        ({}, []),
-    ],
-)
+REQUESTS: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
+    ({"messages": [{"role": "user", "content": "hi"}]}, [("user", "hi")]),
+    (
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image"}]}]},
+        [("user", "a")],
+    ),
+    ({"messages": [{"role": "assistant", "content": None, "tool_calls": []}]}, [("assistant", "")]),
+    ({"prompt": "say"}, [("user", "say")]),
+    ({"prompt": ["say", "more"]}, [("user", "say")]),
+    ({"prompt": [1, 2]}, []),
+    ({"messages": "odd"}, []),
+    ({}, []),
+]
+
+
+@pytest.mark.parametrize(("request_body", "expected"), REQUESTS)
 def test_messages_of_a_request(request_body: dict[str, Any], expected: list[tuple[str, str]]) -> None:
     assert [(m.role, m.content) for m in messages_of(json.dumps(request_body).encode())] == expected
 
