@@ -66,7 +66,7 @@ def test_what_cannot_be_read_says_nothing(data: bytes) -> None:
 
 REQUESTS: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
     ({"messages": [{"role": "user", "content": "hi"}]}, [("user", "hi")]),
-    (
+    (  # pyright: ignore[reportUnknownArgumentType]
         {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image"}]}]},
         [("user", "a")],
     ),
