@@ -49,7 +49,7 @@ def assemble(runtime: Runtime) -> Parts:
     if config.mode != "observe":
         ensure_topics(config.log, TOPIC_PARTITIONS, BROKERS_DEFAULT)
     identity = _identity(runtime, registry, base)
-    agent = LocalAgent(_agent_config(config, runtime.secret("control.token")))
+    agent = LocalAgent(_agent_config(config, runtime.secret("control.token")), base)
     ingest = Ingest(
         IngestPorts(
             deployment=name,

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from adapters.base_shape import BaseShape
 from adapters.file_checks import AdapterRejected, check_adapter
-from adapters.manifest import Manifest
+from adapters.manifest import Manifest, list_files
 from adapters.registry import Registry
 from deploy.driver import Driver
 from deploy.driver_errors import DriverError, FilesRejected, StaleRoute, UnknownVersion, Unreachable
@@ -130,7 +130,7 @@ class _Known:
 class LocalAgent:
     """The agent for servers that this process reaches itself. Thread-safe: a rollback may come while a proof runs.
 
-    ``base`` None: files are not checked before a load, because nobody said what they must fit.
+    ``base`` None (the base is not on this host): files are compared with their manifest, but not with what they must fit.
     """
 
     def __init__(
@@ -215,6 +215,8 @@ class LocalAgent:
             folder = self._registry.path(version)
             if self._base is not None:
                 check_adapter(folder, self._base)
+            elif list_files(folder) != self._registry.manifest(version).files:
+                raise FilesRejected(f"{version}: its files are not those of its manifest")
         except AdapterRejected as error:
             raise FilesRejected(f"{version}: {error}") from error
         except (KeyError, ValueError) as error:

@@ -45,6 +45,7 @@ DRILL_CONFIG: Json = {
     "cycle": {"min_labels": 400, "cooldown_s": 60.0, "job_lease_s": 4.0},
     "training": {"steps": 220},
     "monitors": {"reference_size": 800},
+    "gate": {"min_new": 150},
 }
 """Three trainings have to fit into six minutes; the gate is the demo's. The cooldown leaves (b) to the drill."""
 SELECTION_OFF: Json = {"selection": {"enabled": False}}
@@ -54,7 +55,7 @@ SILENT_SHARE = 0.3
 """Share of the traffic with which the silent desk returns."""
 SETTLE_EXCHANGES = 1200
 """Exchanges after a promotion in which the monitors take the then-current traffic as their reference."""
-SECOND_CORRECTIONS = 350
+SECOND_CORRECTIONS = 420
 """Corrections of the second desk before its candidate is trained."""
 WATCH_AFTER_S = 5.0
 """Full load after the automatic roll-back, in which the candidate must not be seen."""

@@ -18,7 +18,7 @@ from daemon.demo.daemon_client import CommandRefused, DaemonUnreachable
 from daemon.demo.drill import DRILL, DRILL_CONFIG, Faults, play_drill
 from daemon.demo.drill_figures import DrillFigures
 from daemon.demo.figures import DemoFigures
-from daemon.demo.options import DemoOptions, Script
+from daemon.demo.options import DemoOptions, Script, script_for
 from daemon.demo.report import Story, write_report
 from daemon.demo.scenario import play
 from daemon.demo.screen import Screen
@@ -31,7 +31,7 @@ INTERRUPTED = 130
 
 def run_demo(options: DemoOptions) -> int:
     """Run the demo. Exit code 0: every check holds; 1: some fail, by name; 2: an option or the machine is wrong."""
-    return _run(lambda screen: _demo(options, Script(), screen))
+    return _run(lambda screen: _demo(options, script_for(options), screen))
 
 
 def _run(work: Callable[[Screen], Coroutine[Any, Any, int]]) -> int:

@@ -55,9 +55,14 @@ REAL_TEXT = Bars(new_after=0.70, old_loss=0.03)
 """Real text is harder: fewer shapes repeat."""
 
 
+VLLM_S = 840.0
+"""Seconds that a scenario on vLLM's CPU build may take: its engine shares two cores with trainer, users and daemon."""
+
+
 def bars_for(options: DemoOptions) -> Bars:
     """The bars that hold for a run."""
-    return Bars() if options.corpus is None else REAL_TEXT
+    bars = Bars() if options.corpus is None else REAL_TEXT
+    return bars if options.server == "builtin" else bars.model_copy(update={"seconds": VLLM_S})
 
 
 class Script(BaseModel):
@@ -88,3 +93,13 @@ class Script(BaseModel):
     """Full load before the roll-back is commanded."""
     load_after_s: Annotated[float, Field(gt=0)] = 3.0
     """Full load after its acknowledgement, in which the old version must not be seen."""
+
+
+def script_for(options: DemoOptions) -> Script:
+    """The scenario's numbers for a run: vLLM on CPU is given fewer requests and more time."""
+    script = Script()
+    if options.server == "builtin":
+        return script
+    users = script.users.model_copy(update={"rate": 50.0})
+    rates = {"training": 30.0, "gate": 15.0}
+    return script.model_copy(update={"users": users, "rates": rates, "quiet_s": 150.0, "scenario_s": VLLM_S})

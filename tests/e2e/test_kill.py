@@ -43,6 +43,12 @@ BACK = (
     "adoption.recorded",
 )
 """Dead after the route and before the rows, the next daemon finds the rollback in the route file and adopts it."""
+BACK_TO_ITS_ROWS = (
+    "rollout.canary_small.after_route",
+    "rollout.back.before_route",
+    "rollout.rolled_back.recorded",
+)
+"""The other way: dead after the rows."""
 MIDWAY = "rollout.canary_small.after_route"
 """The ingest dies once the canary has begun: from then on its batches hold units."""
 END_S = 240.0
@@ -128,12 +134,13 @@ def test_a_better_candidate_is_promoted_through_a_kill_at_every_step(
     )
 
 
+@pytest.mark.parametrize("names", [BACK, BACK_TO_ITS_ROWS], ids=["adopted", "recorded"])
 def test_a_harmful_candidate_is_rolled_back_through_a_kill_at_every_step(
-    make_stand: MakeStand, launcher: Launcher, tmp_path: Path
+    make_stand: MakeStand, launcher: Launcher, tmp_path: Path, names: Sequence[str]
 ) -> None:
     stand = make_stand(1)
     thumbs = {"canary": 0.2, "control": 0.9}
-    traffic, kills = run(stand, launcher, Armed(tmp_path / "died", BACK), thumbs, Phase.ROLLED_BACK)
+    traffic, kills = run(stand, launcher, Armed(tmp_path / "died", names), thumbs, Phase.ROLLED_BACK)
     log = check_run(stand, traffic, Phase.ROLLED_BACK)
     counted = checks.units_are_the_sessions(stand.store, log, stand.rollout)
     verdicts = checks.verdicts_are_recomputed(stand.store, stand.rollout)
