@@ -130,7 +130,8 @@ class _Known:
 class LocalAgent:
     """The agent for servers that this process reaches itself. Thread-safe: a rollback may come while a proof runs.
 
-    ``base`` None (the base is not on this host): files are compared with their manifest, but not with what they must fit.
+    ``base`` None (the base is not on this host): files are compared with their manifest, but not with what they must
+    fit.
     """
 
     def __init__(

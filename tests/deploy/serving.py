@@ -87,6 +87,9 @@ class Server:
         try:
             wait_until(self._answers, START_S[self.kind], f"{self.kind} to serve (see {self.log})")
         except BaseException:
+            if self.kind == "builtin" and self.process.poll() is None:
+                self.process.send_signal(signal.SIGUSR1)  # its stacks, into its log
+                wait_until(lambda: "Current thread" in self.log.read_text(), 10.0, "the stacks")
             self.kill()
             raise
         return self

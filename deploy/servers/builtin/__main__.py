@@ -1,32 +1,14 @@
-# pyright: standard
 """``python -m deploy.servers.builtin``: parse, wire, serve until SIGTERM."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import faulthandler
-import json
 import os
 import signal
 import socket
 import sys
 from pathlib import Path
-from typing import Any
-
-import torch
-import uvicorn
-from transformers import AutoModelForCausalLM
-
-from deploy.gateway.app import Gateway
-from deploy.gateway.asgi import App
-from deploy.gateway.config import GatewayConfigError, load_config
-from deploy.servers.builtin.api import Api, Served
-from deploy.servers.builtin.engine import Engine, EngineLimits
-from deploy.servers.builtin.lora import LoraBank
-from deploy.servers.builtin.protocol import Defaults
-from deploy.servers.builtin.text import Text
-from streams.errors import StreamsError
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
 
@@ -44,49 +26,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--max-loras", type=int, default=8, help="adapters that may be loaded at once")
     parser.add_argument("--max-lora-rank", type=int, default=64)
     parser.add_argument("--max-model-len", type=int, help="tokens of prompt and reply; default: what the model allows")
-    parser.add_argument("--max-batch", type=int, default=EngineLimits().max_batch, help="rows that step together")
+    parser.add_argument("--max-batch", type=int, default=32, help="rows that step together")
     parser.add_argument("--threads", type=int, default=1, help="threads of a forward pass")
     parser.add_argument("--seed", type=int, default=0, help="of sampling, for requests without a seed of their own")
     return parser.parse_args(arguments)
-
-
-def defaults_of(folder: Path, text: Text) -> Defaults:
-    """Sampling defaults and end tokens from the model's folder."""
-    path = folder / "generation_config.json"
-    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    eos = config.get("eos_token_id", text.eos_id)
-    stops = eos if isinstance(eos, list) else [] if eos is None else [eos]
-    return Defaults(
-        temperature=float(config.get("temperature") or 1.0),
-        top_p=float(config.get("top_p") or 1.0),
-        top_k=int(config.get("top_k") or 0),
-        max_new_tokens=config.get("max_new_tokens"),
-        stop_ids=frozenset(stops),
-    )
-
-
-def build(options: argparse.Namespace) -> Api:
-    """Load the model and wire the server. Raises OSError where the model cannot be loaded."""
-    text = Text(str(options.model))
-    model = AutoModelForCausalLM.from_pretrained(options.model, dtype="auto").eval()
-    bank = LoraBank(model, options.max_loras, options.max_lora_rank)
-    limits = EngineLimits(max_batch=options.max_batch)
-    noise = torch.Generator()
-    noise.manual_seed(options.seed)
-    allowed = int(getattr(model.config, "max_position_embeddings", 2048))
-    served = Served(
-        tuple(options.served_model_name),
-        str(options.model),
-        min(options.max_model_len or allowed, allowed),
-        defaults_of(options.model, text),
-    )
-
-    def begin() -> Engine:
-        engine = Engine(model, bank, text.pad_id, limits, asyncio.get_running_loop())
-        engine.start()
-        return engine
-
-    return Api(served, text, begin, noise)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -100,33 +43,25 @@ def listen(host: str, port: int) -> socket.socket:
 def main(arguments: list[str] | None = None) -> int:
     """Serve. Returns the exit code."""
     options = parse(arguments)
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     faulthandler.register(signal.SIGUSR1)  # the stacks of all threads, for whoever wonders where it hangs
-    torch.set_num_threads(options.threads)
-    # The engine's thread computes in Python between kernels; with the default of 5 ms it starves the event loop.
-    sys.setswitchinterval(0.001)
     if not (options.model / "config.json").is_file():
         print(f"--model {options.model}: no model there (config.json is missing)", file=sys.stderr)
         return EXIT_USAGE
     try:
         bound = listen(options.host, options.port)
     except OSError as fault:
-        print(
-            f"port {options.port} of {options.host} cannot be used: {fault.strerror}; choose another", file=sys.stderr
-        )
+        where = f"port {options.port} of {options.host}"
+        print(f"{where} cannot be used: {fault.strerror}; choose another with --port", file=sys.stderr)
         return EXIT_FAILED
+    # Before the libraries are imported, because they read it then: a model is a folder, nothing is looked up outside.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    from deploy.servers.builtin.wiring import CannotStart, serve
+
     try:
-        app: App = build(options)
-        if options.gateway is not None:
-            app = Gateway(app, load_config(options.gateway))
-    except (OSError, ValueError, GatewayConfigError, StreamsError) as fault:
+        serve(options, bound)
+    except CannotStart as fault:
         print(f"the server cannot start: {fault}", file=sys.stderr)
         return EXIT_FAILED
-    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=2, lifespan="on")
-    # uvicorn drains on these signals and then raises them again; a drained server has done what it was told.
-    for stop in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(stop, lambda *_: None)
-    uvicorn.Server(config).run(sockets=[bound])
     return 0
 
 
