@@ -135,6 +135,10 @@ class Supervisor:
         self._signal(signal.SIGKILL)
         self._join()
 
+    def strike(self) -> None:
+        """SIGKILL at this instant, wherever it is; it is started again."""
+        self._signal(signal.SIGKILL)
+
     def stop(self) -> None:
         """SIGTERM, and it must end with 0."""
         self._stopping = True

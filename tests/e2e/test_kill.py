@@ -6,6 +6,8 @@ with nothing lost, nothing counted twice and every request served.
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +15,17 @@ from pathlib import Path
 import pytest
 
 from daemon.store import cycles, denials, rollouts, versions
-from deploy.rollout import Phase
+from deploy.rollout import FINAL, Phase
 from tests.e2e import checks
 from tests.e2e.conftest import MakeStand
-from tests.e2e.daemons import Launcher
+from tests.e2e.daemons import Launcher, Supervisor
 from tests.e2e.stand import CYCLE, Stand
 from tests.e2e.traffic import Traffic
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.trainer, pytest.mark.slow]
+SEEDS = range(20)
+"""Random runs of the soak."""
 
 LOADS = ("before_load", "after_load", "before_proof", "after_proof")
 ROUTES = ("before_route", "after_route")
@@ -77,21 +81,25 @@ def run(stand: Stand, launcher: Launcher, armed: Armed, thumbs: dict[str, float]
     """A rollout to its end under load and kills, and everything that was said committed; the kills."""
     stand.open_rollout()
     daemon = stand.supervisor(launcher.launch, armed.value)
-    log = stand.home.folder / "log.db"
     with Traffic(stand.urls, thumbs) as traffic:
         daemon.start()
         stand.wait_for(end, deadline_s=END_S)
         wait_until(lambda: not armed.missed() and daemon.check(), 60.0, f"the daemon to die at {armed.missed()}")
         wait_until(lambda: cycle_ended(stand) and daemon.check(), 60.0, "the cycle to end with its rollout")
+    finish(stand, daemon)
+    assert daemon.kills == len({*armed.names, *INGEST})
+    return traffic, daemon.kills
+
+
+def finish(stand: Stand, daemon: Supervisor) -> None:
+    """Wait until everything that was said is committed, then stop the daemon."""
 
     def done() -> bool:
         queued = sum(int(stand.gateway(server)["queued"]) for server in stand.servers)
-        return daemon.check() and checks.caught_up(stand.store, log, queued)
+        return daemon.check() and checks.caught_up(stand.store, stand.home.folder / "log.db", queued)
 
     wait_until(done, 60.0, "all events to be committed")
     daemon.stop()
-    assert daemon.kills == len({*armed.names, *INGEST})
-    return traffic, daemon.kills
 
 
 def cycle_ended(stand: Stand) -> bool:
@@ -155,3 +163,35 @@ def test_a_harmful_candidate_is_rolled_back_through_a_kill_at_every_step(
     print(
         f"\n{kills} kills, {len(traffic.replies)} requests, {len(traffic.feedback)} thumbs, {counted} units, 0 failed"
     )
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("harmful", [False, True], ids=["better", "harmful"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_rollout_comes_to_its_end_through_kills_at_random_instants(
+    make_stand: MakeStand, launcher: Launcher, seed: int, harmful: bool
+) -> None:
+    stand, rng = make_stand(1), random.Random(seed)
+    thumbs = {"canary": 0.2, "control": 0.9} if harmful else {"canary": 0.95, "control": 0.5}
+    end = Phase.ROLLED_BACK if harmful else Phase.PROMOTED
+    stand.open_rollout()
+    daemon = stand.supervisor(launcher.launch)
+    with Traffic(stand.urls, thumbs, seed=seed) as traffic:
+        daemon.start()
+        began, next_kill = time.monotonic(), rng.expovariate(0.4)
+
+        def struck() -> bool:
+            nonlocal next_kill
+            if time.monotonic() - began >= next_kill:
+                daemon.strike()
+                next_kill += rng.expovariate(0.4)
+            return daemon.check() and stand.phase() in FINAL
+
+        wait_until(struck, END_S, "the rollout to end between kills")
+        wait_until(lambda: cycle_ended(stand) and daemon.check(), 60.0, "the cycle to end with its rollout")
+    finish(stand, daemon)
+    assert stand.phase() is end
+    log = check_run(stand, traffic, end)
+    checks.units_are_the_sessions(stand.store, log, stand.rollout)
+    checks.verdicts_are_recomputed(stand.store, stand.rollout)
+    print(f"\n{daemon.kills} kills, {len(traffic.replies)} requests, 0 failed")

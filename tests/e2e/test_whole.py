@@ -1,4 +1,4 @@
-"""The main job on the real things: Apache Kafka 4 with four partitions, real vLLM, and the broker restarted mid-canary."""
+"""The main job on the real things: Kafka 4 with four partitions, real vLLM, the broker restarted mid-canary."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import yaml
 from tests.kafka_broker import Broker
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.vllm, pytest.mark.slow]
+pytestmark = [pytest.mark.vllm, pytest.mark.soak]
 LONGEST_S = 1300.0
 
 
