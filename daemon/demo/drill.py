@@ -45,7 +45,6 @@ DRILL_CONFIG: Json = {
     "cycle": {"min_labels": 400, "cooldown_s": 60.0, "job_lease_s": 4.0},
     "training": {"steps": 220},
     "monitors": {"reference_size": 800},
-    "gate": {"min_new": 150},
 }
 """Three trainings have to fit into six minutes; the gate is the demo's. The cooldown leaves (b) to the drill."""
 SELECTION_OFF: Json = {"selection": {"enabled": False}}

@@ -148,5 +148,5 @@ def daemon_config(home: Home, log: Json, base: Path, trainer_python: Path) -> Js
         "selection": {"identity_age": 2, "holdout_share": 0.45, "holdout_old_max": 1050, "holdout_new_max": 300},
         # Most old questions expect an uncontradicted reply, and a tenth of those were wrong: to change one looks like a
         # loss. What is really lost is measured afterwards, with the oracle, and has a bar of its own.
-        "gate": {"min_new": 200, "old_margin": 0.08},
+        "gate": {"min_new": 150, "old_margin": 0.08},
     }
