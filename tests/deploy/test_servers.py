@@ -337,6 +337,8 @@ def test_a_nan_adapter_is_never_proved(served: Served, tmp_path: Path) -> None:
 
 def test_sigterm_drains(served: Served) -> None:
     """Last: it ends the module's server. A stream that runs gets to its end."""
+    if served.server.kind != "builtin":
+        pytest.skip("how vLLM ends is its own affair")
     served.route(None)
     body = question(max_tokens=40, stream=True, ignore_eos=True)
     with (
@@ -348,6 +350,5 @@ def test_sigterm_drains(served: Served) -> None:
         assert served.server.process is not None
         served.server.process.terminate()
         rest = "\n".join(lines)
-    if served.server.kind == "builtin":
-        assert rest.rstrip().endswith("[DONE]")
-        assert served.server.process.wait(5.0) == 0
+    assert rest.rstrip().endswith("[DONE]")
+    assert served.server.process.wait(5.0) == 0
