@@ -4,12 +4,15 @@ Own recognisers, each narrow enough that order numbers, prices and dates stay: a
 issuer's first digit and a right Luhn checksum (ISO/IEC 7812-1), an IBAN the right length for its country class and
 remainder 1 modulo 97 (ISO 13616), a secret a prefix its issuer documents. What is found becomes its label, for example
 ``[EMAIL]``; redacting twice changes nothing. Names and postal addresses are not found: they need a model of language.
+
+Numbers stand beside other numbers ("4111 1111 1111 1111 415"), so where a whole match is not accepted its leading
+groups are tried, longest first, and then what begins at its next group.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv6Address
 from typing import Final
@@ -117,25 +120,46 @@ _RULES: Final[tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...]] = 
     ("PHONE", _PHONE, _is_phone),
 )
 
+_SEPARATOR: Final = re.compile(r"[ -]")
 _WORTH_A_LOOK: Final = re.compile(
     r"@|[0-9][^A-Za-z]{0,3}[0-9]|[0-9A-Fa-f]:|PRIVATE KEY|AIza|[-_.][A-Za-z0-9_-]{10}|[A-Z0-9]{12}"
 )
 
 
+def _ends(match: re.Match[str]) -> Iterator[int]:
+    """Where a finding that begins with this match may end: at its end, or before one of its separators."""
+    yield match.end()
+    yield from (match.start() + m.start() for m in reversed(list(_SEPARATOR.finditer(match.group()))))
+
+
+def _replace(text: str, label: str, pattern: re.Pattern[str], accept: Callable[[str], bool]) -> tuple[str, int]:
+    """The text with this rule's findings replaced, and their number."""
+    kept: list[str] = []
+    copied = at = 0
+    while (match := pattern.search(text, at)) is not None:
+        begin = match.start()
+        end = next((e for e in _ends(match) if accept(text[begin:e])), None)
+        if end is None:
+            separator = _SEPARATOR.search(text, begin + 1, match.end())
+            at = separator.end() if separator else match.end()
+        else:
+            kept += (text[copied:begin], f"[{label}]")
+            copied = at = end
+    return "".join((*kept, text[copied:])), len(kept) // 2
+
+
 def redact(text: str) -> Redacted:
     """``text`` with each finding replaced by its label. Pure and idempotent; linear in the length of the text."""
-    if _WORTH_A_LOOK.search(text) is None:
-        return Redacted(text)
     counts: dict[str, int] = {}
-    for label, pattern, accept in _RULES:
-
-        def replace(match: re.Match[str], label: str = label, accept: Callable[[str], bool] = accept) -> str:
-            if not accept(match.group()):
-                return match.group()
-            counts[label] = counts.get(label, 0) + 1
-            return f"[{label}]"
-
-        text = pattern.sub(replace, text)
+    # A label in place of a number may uncover its neighbour: look again until a look finds nothing.
+    found = _WORTH_A_LOOK.search(text) is not None
+    while found:
+        found = False
+        for label, pattern, accept in _RULES:
+            text, count = _replace(text, label, pattern, accept)
+            if count:
+                found = True
+                counts[label] = counts.get(label, 0) + count
     return Redacted(text, counts)
 
 
