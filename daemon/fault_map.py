@@ -8,11 +8,12 @@ from typing import Final
 from daemon.faults import ConfigError, Fault, MachineFault, Refused, Unreachable
 from daemon.store.open import StoreError
 from deploy import driver_errors
-from streams.errors import LogMisconfigured, LogUnavailable
+from streams.errors import LogFileUnusable, LogMisconfigured, LogUnavailable
 
 # Errors of other rooms that have a meaning for the shell; all others are ours and show their traceback in the log.
 _KNOWN: Final[tuple[tuple[type[Exception], Callable[[str], Fault]], ...]] = (
     (LogMisconfigured, ConfigError),
+    (LogFileUnusable, MachineFault),
     (LogUnavailable, Unreachable),
     (StoreError, MachineFault),
     (driver_errors.Unreachable, Unreachable),

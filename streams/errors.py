@@ -22,6 +22,10 @@ class TopicMissing(LogUnavailable):
     """A topic is not there, and reading or writing never creates one: that is an act of its own (``ensure_topics``)."""
 
 
+class LogFileUnusable(LogUnavailable):
+    """This machine's fault: the SQLite file cannot be opened, read or written."""
+
+
 class LogMisconfigured(StreamsError):
     """The user's fault: the ``log`` section cannot be used as it is written (unreadable password file, no such
     mechanism)."""

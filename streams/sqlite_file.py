@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path
 from typing import Final
 
-from streams.errors import LogUnavailable
+from streams.errors import LogFileUnusable, LogUnavailable
 
 BUSY_TIMEOUT_MS: Final = 5_000
 SCHEMA: Final = 1
@@ -92,7 +92,7 @@ def _create(connection: sqlite3.Connection, version: int, owner: int, partitions
         raise
 
 
-def unavailable(path: Path, error: Exception) -> LogUnavailable:
+def unavailable(path: Path, error: Exception) -> LogFileUnusable:
     """The typed error for what SQLite or the file system said."""
     text = str(error)
     if "not a database" in text:
@@ -101,4 +101,4 @@ def unavailable(path: Path, error: Exception) -> LogUnavailable:
         remedy = "Free space on that disk; nothing that was reported as written is lost."
     else:
         remedy = "Check that the folder exists and that this user may write in it (log.path)."
-    return LogUnavailable(str(path), text, remedy)
+    return LogFileUnusable(str(path), text, remedy)

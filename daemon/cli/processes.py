@@ -19,14 +19,15 @@ def run(
     reason: ReasonOption = "",
 ) -> None:
     """The daemon: reads the log, watches, learns, rolls out; serves the API. Ends on SIGTERM."""
-    from daemon import logging
-    from daemon.app import Daemon, Options
-    from daemon.assemble import assemble
     from daemon.config import load_config
 
     del reason
     path = config_file(config, home).resolve()
-    loaded = load_config(path)
+    loaded = load_config(path)  # before the imports, which take seconds: a typing mistake is answered at once
+    from daemon import logging
+    from daemon.app import Daemon, Options
+    from daemon.assemble import assemble
+
     logging.configure(log_level, as_json)
     Daemon(Options(loaded, path, assemble)).run()
 

@@ -68,6 +68,7 @@ class Store:
         """
         try:
             parsed = make_url(url)
+            _refuse_unwritable(parsed)
             engine = _sqlite(parsed, synchronous) if parsed.get_backend_name() == "sqlite" else _other(parsed)
         except (ArgumentError, ImportError) as error:
             raise StoreUnavailable(f"store.url: cannot use {url!r}: {error}") from error
@@ -150,12 +151,21 @@ def _other(url: URL) -> Engine:
     return create_engine(url, json_serializer=_dumps, json_deserializer=orjson.loads, pool_pre_ping=True)
 
 
+def _refuse_unwritable(url: URL) -> None:
+    """SQLite opens a file that it may not write, and leaves files beside it that it may not write either."""
+    if url.get_backend_name() != "sqlite" or not url.database:
+        return
+    for path in (f"{url.database}{suffix}" for suffix in ("", "-wal", "-shm")):
+        if os.path.exists(path) and not os.access(path, os.R_OK | os.W_OK):
+            raise StoreUnavailable(f"{path}: no permission to write: give this user write access to it")
+
+
 def _explain(url: URL, error: OperationalError) -> str:
     """What is wrong and what to do, in one line."""
     if url.get_backend_name() == "sqlite" and url.database:
         folder = os.path.dirname(os.path.abspath(url.database))
         if not os.path.isdir(folder):
             return f"{url.database}: the folder {folder} does not exist: create it or change `home` or `store.url`"
-        if not os.access(folder, os.W_OK) or (os.path.exists(url.database) and not os.access(url.database, os.W_OK)):
+        if not os.access(folder, os.W_OK):
             return f"{url.database}: no permission to write there: give this user write access to {folder}"
     return f"{url.render_as_string()}: cannot open the store: {error.orig}"

@@ -8,7 +8,7 @@ from daemon.fault_map import as_fault
 from daemon.faults import ConfigError, Fault, MachineFault, Refused, Unreachable
 from daemon.store import StoreUnavailable
 from deploy import driver_errors
-from streams.errors import LogMisconfigured, LogUnavailable, TopicMissing
+from streams.errors import LogFileUnusable, LogMisconfigured, LogUnavailable, TopicMissing
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,7 @@ from streams.errors import LogMisconfigured, LogUnavailable, TopicMissing
         (LogMisconfigured("x"), ConfigError, 2),
         (LogUnavailable("k:1", "p", "r"), Unreachable, 3),
         (TopicMissing("k:1", "p", "r"), Unreachable, 3),
+        (LogFileUnusable("/log.db", "p", "r"), MachineFault, 1),
         (driver_errors.Unreachable("x"), Unreachable, 3),
         (driver_errors.LoraDisabled("start it with --enable-lora"), Refused, 4),
         (driver_errors.RankTooLarge("x"), Refused, 4),
