@@ -15,7 +15,7 @@ from hashlib import sha256
 from typing import Final, Protocol
 
 from daemon import ledger
-from daemon.live_evidence import restore, store_tick
+from daemon.live_evidence import rated, restore, store_tick
 from daemon.store import (
     alarms,
     counters,
@@ -32,7 +32,6 @@ from deploy.evidence import Evidence, Observed, Tick
 from deploy.processes import Path as EvidencePath
 from monitors.alarms import Alarm, SliceModel
 from monitors.metrics import Metrics
-from monitors.reward import exchange_reward
 from streams.codec import Decoded, Origin, decode, encode_feedback
 from streams.collector import settle
 from streams.config import JoinConfig
@@ -187,7 +186,7 @@ class Ingest:
     def follow(self, row: rollouts.Rollout | None) -> None:
         """Count units for this rollout from now on (None: for none)."""
         with self.lock, self._ports.store.read() as read:
-            self.evidence = None if row is None else restore(read, row)
+            self.evidence = None if row is None else restore(read, row, self._ports.join)
 
     def observed(self) -> Observed | None:
         """What the committed units of the followed rollout say; None when none is followed.
@@ -233,7 +232,7 @@ class Ingest:
             parts = {name.removeprefix(WATCH_STATE): blob for name, blob in self._written.items()}
             self.watch = self._ports.make_watch(parts)
             row = rollouts.active(read, self._ports.deployment)
-            self.evidence = None if row is None else restore(read, row)
+            self.evidence = None if row is None else restore(read, row, self._ports.join)
             self._joiner = self._restored_joiner(read, now)
 
     def _restored_joiner(self, read: Read, now: float) -> Joiner:
@@ -343,16 +342,14 @@ class Ingest:
     def _joined(self, joined: Joined, batch: _Batch) -> None:
         if not joined.revision:
             batch.counts["joined"] += 1
-        trusted = [f for f in joined.feedbacks if f.trust is not Trust.BARE]
-        reward = exchange_reward(trusted, joined.exchange.completion)
-        if reward.value is None:
+        found = rated(joined)
+        if found is None:
             return
+        reward, sent_at = found
         if not joined.revision:
-            batch.alarms += self.watch.observe_reward(joined.exchange, reward.value)
+            batch.alarms += self.watch.observe_reward(joined.exchange, reward)
         if self.evidence is not None:
-            batch.ticks.append(
-                self.evidence.observe_reward(joined.exchange, reward.value, min(f.sent_at for f in trusted))
-            )
+            batch.ticks.append(self.evidence.observe_reward(joined.exchange, reward, sent_at))
 
     def _commit(self, tx: Tx, records: Sequence[Record], batch: _Batch, now: float) -> Mapping[Position, int]:
         moved: dict[Position, int] = {}

@@ -8,7 +8,7 @@ restart, or after a transaction that failed, it is rebuilt from its rows.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import Final, cast
 
 from daemon.store import exchanges, feedback, rollouts, units
 from daemon.store.open import Read, Tx
@@ -17,9 +17,19 @@ from deploy.processes import Path, UnitEvent
 from deploy.rollout import RolloutConfig
 from monitors.alarms import SliceModel
 from monitors.reward import exchange_reward
+from streams.config import JoinConfig
 from streams.events import Trust
+from streams.findings import Joined
+from streams.join import Joiner
 
 InSlice = Callable[[str], bool]
+KILL_MEMORY: Final = 20
+"""Exchanges of both arms that are looked back on for each server error that the kill switch needs: enough for a share
+of one twentieth.
+"""
+
+
+_JOIN: Final = JoinConfig()
 
 
 def membership(slice_json: object) -> InSlice:
@@ -29,8 +39,15 @@ def membership(slice_json: object) -> InSlice:
     return SliceModel.model_validate(slice_json).contains
 
 
-def restore(read: Read, row: rollouts.Rollout) -> Evidence:
-    """The evidence of a rollout from its rows and the feedback on its open units."""
+def rated(joined: Joined) -> tuple[float, float] | None:
+    """(reward, when its earliest feedback was sent) of an exchange; None where no trusted feedback says anything."""
+    trusted = [f for f in joined.feedbacks if f.trust is not Trust.BARE]
+    value = exchange_reward(trusted, joined.exchange.completion).value
+    return None if value is None else (value, min(f.sent_at for f in trusted))
+
+
+def restore(read: Read, row: rollouts.Rollout, join: JoinConfig = _JOIN) -> Evidence:
+    """The evidence of a rollout from its rows, the feedback on its open units and its newest exchanges."""
     stored = {u.seq: u for u in units.of_rollout(read, row.id)}
     events = [
         UnitEvent(
@@ -56,18 +73,23 @@ def restore(read: Read, row: rollouts.Rollout) -> Evidence:
         ],
         events,
     )
-    _recall_open(read, row, evidence)
+    _recall_open(read, row, evidence, Joiner(join))
+    newest = exchanges.newest_of_rollout(read, row.id, KILL_MEMORY * evidence.config.kill_errors)
+    evidence.recall_kill_switch(sorted(newest, key=lambda x: (x.completed_at, x.exchange_id)))
     return evidence
 
 
-def _recall_open(read: Read, row: rollouts.Rollout, evidence: Evidence) -> None:
+def _recall_open(read: Read, row: rollouts.Rollout, evidence: Evidence, joiner: Joiner) -> None:
+    """What was said of open units, once more through a joiner: it decides which feedback counts, as it did before."""
     known = exchanges.of_rollout_sessions(read, row.id, evidence.open_sessions)
     said = feedback.for_exchanges(read, [x.exchange_id for x in known])
     for exchange in known:
-        feedbacks = [f for f in said.get(exchange.exchange_id, []) if f.trust is not Trust.BARE]
-        reward = exchange_reward(feedbacks, exchange.completion)
-        if reward.value is not None:
-            evidence.recall(exchange, reward.value, min(f.sent_at for f in feedbacks))
+        joiner.observe(exchange, exchange.completed_at)
+        for one in said.get(exchange.exchange_id, []):
+            for finding in joiner.observe(one, one.sent_at):
+                found = rated(finding) if isinstance(finding, Joined) else None
+                if found is not None:
+                    evidence.recall(exchange, *found)
 
 
 def store_tick(tx: Tx, rollout: str, ticks: list[Tick]) -> None:

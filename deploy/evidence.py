@@ -113,6 +113,11 @@ class Evidence:
         if unit is not None and sent_at - unit.first_at <= self.config.maturity_s:
             unit.rewards[exchange.exchange_id] = reward
 
+    def recall_kill_switch(self, newest: Iterable[Exchange]) -> None:
+        """Count consecutive errors again from the rollout's newest exchanges, in the order they ended; no event."""
+        for exchange in newest:
+            self._watch_kill_switch(exchange)
+
     def observed(self) -> Observed:
         """The evidence as it is now; later events do not change what is returned."""
         return Observed(self.processes, self.kill)

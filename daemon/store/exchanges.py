@@ -62,6 +62,13 @@ def of_rollout_sessions(read: Read, rollout: str, sessions: Iterable[str]) -> li
     return sorted(found, key=lambda x: (x.received_at, x.exchange_id))
 
 
+def newest_of_rollout(read: Read, rollout: str, limit: int) -> list[Exchange]:
+    """The newest ``limit`` exchanges of a rollout, oldest first."""
+    newest = (T.c.received_at.desc(), T.c.exchange_id.desc())
+    query = select(T).where(T.c.rollout == rollout).order_by(*newest).limit(limit)
+    return [_event(row) for row in read.conn.execute(query)][::-1]
+
+
 def of_identity(read: Read, identity: str, limit: int) -> list[str]:
     """Ids of a user's exchanges, for lineage questions."""
     query = select(T.c.exchange_id).where(T.c.identity == identity).order_by(T.c.received_at).limit(limit)

@@ -16,7 +16,7 @@ from deploy.routes import Route, RouteFile
 from monitors.metrics import Metrics
 from streams.codec import encode_exchange, encode_feedback
 from streams.config import JoinConfig
-from streams.events import Trust
+from streams.events import Exchange, Feedback, Trust
 from streams.sqlite_log import SqliteSource
 from streams.sqlite_sink import SqliteSink
 from tests.daemon.events import exchange
@@ -217,3 +217,58 @@ def test_a_person_who_promotes_starts_the_count_of_probation_anew(bench: LoopBen
     controller.promote(ME)
     controller.tick()
     assert bench.phase() is Phase.PROBATION
+
+
+# ---------------------------------------------------------------------------------------------------------- restarts
+
+
+def canary(number: int, **changes: object) -> Exchange:
+    """An exchange of the canary arm of ``r1``."""
+    arm = {"rollout": "r1", "arm": "canary", "propensity": 0.1, "version": NEW}
+    return exchange(number).model_copy(update={**arm, **changes})
+
+
+def put(bench: LoopBench, *events: Exchange | Feedback) -> None:
+    """Append to the log."""
+    sink = SqliteSink(bench.folder / "log.db")
+    for one in events:
+        if isinstance(one, Exchange):
+            sink.append("homeostat.traffic", one.session, encode_exchange(one, "test"))
+        else:
+            sink.append("homeostat.feedback", one.exchange_id, encode_feedback(one, "test", "t"))
+    assert sink.flush(5.0)
+    sink.close()
+
+
+def test_the_kill_switch_goes_on_counting_after_a_restart(bench: LoopBench) -> None:
+    bench.open_rollout()
+    errors = bench.rollout_config.kill_errors
+    put(bench, canary(0), *(canary(n, status=500) for n in range(1, errors)))
+    drain(ingest_of(bench))
+    put(bench, canary(errors, status=500))
+    second = ingest_of(bench)
+    drain(second)
+    seen = second.observed()
+    assert seen is not None
+    assert seen.kill.consecutive == errors
+
+
+def test_a_changed_mind_counts_the_same_with_a_restart_before_the_unit_is_closed(bench: LoopBench) -> None:
+    """Only the change that came within the unit's window counts, whoever reads it and when."""
+    bench.open_rollout()
+    window = bench.rollout_config.maturity_s
+    bench.now = 1001.0 + window
+    put(
+        bench,
+        *(canary(n, received_at=1000.0, completed_at=1000.5) for n in (1, 2)),
+        said(1, "x1", value=False, sent_at=1001.0),
+        said(2, "x1", value=True, sent_at=1002.0),
+        said(3, "x2", value=False, sent_at=1001.0),
+        said(4, "x2", value=True, sent_at=1000.5 + window),
+    )
+    drain(ingest_of(bench))
+    bench.now = 1000.0 + 3 * window
+    ingest_of(bench).step(0.0)
+    with bench.store.read() as read:
+        rewards = {e.unit: e.value for e in units.events_of(read, "r1", EvidencePath.PROMOTE.value)}
+    assert rewards == {0: 1.0, 1: 0.0}

@@ -88,7 +88,7 @@ def nothing_lost_or_counted_twice(store: Store, log: Log, traffic: Traffic) -> N
     assert sorted(f.feedback_id for fs in notes.values() for f in fs) == sorted(said)
     assert counted["exchanges"] == len(logged)
     assert counted["feedback"] == len(said)
-    assert counted["joined"] == len(said), "each thumb is on an exchange of its own"
+    assert counted["joined"] == len(notes), "a changed mind is a revision"
     assert not counted.get("dead_letters")
     assert not counted.get("orphans")
     assert not counted.get("late")
@@ -138,8 +138,10 @@ def _rewards(log: Log, config: RolloutConfig, first_at: Mapping[str, float]) -> 
     found: dict[str, dict[str, float]] = {}
     for _, exchange in log.exchanges:
         began = first_at.get(exchange.session)
-        notes = said.get(exchange.exchange_id, [])
-        if began is None or not notes or min(f.sent_at for f in notes) - began > config.maturity_s:
+        if began is None:
+            continue
+        notes = [f for f in said.get(exchange.exchange_id, []) if f.sent_at - began <= config.maturity_s]
+        if not notes:
             continue
         value = exchange_reward(notes, exchange.completion).value
         assert value is not None

@@ -21,6 +21,8 @@ TIMEOUT_S: Final = 30.0
 IN_FLIGHT_MAX: Final = 64
 SECOND_TURN: Final = 0.2
 """Share of the sessions that ask twice."""
+CHANGED_MIND: Final = 0.05
+"""Share of the thumbs that are turned within two seconds: some within the maturity window of the unit, some after."""
 WORDS: Final = ("card", "order", "refund", "parcel", "account", "password", "delivery", "invoice", "reset", "status")
 
 
@@ -132,7 +134,10 @@ class Traffic:
         self.replies.append(reply)
         await asyncio.sleep(rng.uniform(0.0, 0.2))
         up = rng.random() < self.thumbs["canary" if reply.arm == "canary" else "control"]
-        await self._rate(http, replica, reply.exchange_id, token, up)
+        await self._rate(http, replica, reply.exchange_id, token, up, "thumb")
+        if rng.random() < CHANGED_MIND:
+            await asyncio.sleep(rng.uniform(0.0, 2.0))
+            await self._rate(http, replica, reply.exchange_id, token, not up, "changed")
 
     def _pick(self, tried: Sequence[str]) -> str:
         names = [n for n in self.urls if n not in tried]
@@ -163,20 +168,22 @@ class Traffic:
             )
             return reply, shown["x-homeostat-token"]
 
-    async def _rate(self, http: aiohttp.ClientSession, replica: str, exchange: str, token: str, up: bool) -> None:
-        body = {"exchange_id": exchange, "token": token, "value": up, "id": "thumb"}
-        for name in (replica, *(n for n in self.urls if n != replica and self.balanced)):
+    async def _rate(
+        self, http: aiohttp.ClientSession, replica: str, exchange: str, token: str, up: bool, name: str
+    ) -> None:
+        body = {"exchange_id": exchange, "token": token, "value": up, "id": name}
+        for place in (replica, *(n for n in self.urls if n != replica and self.balanced)):
             try:
-                async with http.post(f"{self.urls[name]}/v1/feedback", json=body) as response:
+                async with http.post(f"{self.urls[place]}/v1/feedback", json=body) as response:
                     content = cast("dict[str, Any]", await response.json())
                     if response.status == 202:
                         self.feedback.append(str(content["id"]))
                         return
-                    self.failures.append(f"{name}: feedback {response.status} {content}")
+                    self.failures.append(f"{place}: feedback {response.status} {content}")
                     return
             except (aiohttp.ClientError, TimeoutError) as error:
                 if not self.balanced:
-                    self.failures.append(f"{name}: feedback {error!r}")
+                    self.failures.append(f"{place}: feedback {error!r}")
                     return
 
     async def _watch_ready(self, http: aiohttp.ClientSession) -> None:
