@@ -104,13 +104,17 @@ class Watch:
                     self._rearm()
         return alarms
 
-    def observe_reward(self, exchange: Exchange, reward: float) -> list[Alarm]:
-        """One counted reward in arrival order. Those of a canary are the rollout's to judge and are left out."""
+    def observe_reward(self, exchange: Exchange, reward: float, sent_at: float | None = None) -> list[Alarm]:
+        """One counted reward in arrival order. Those of a canary are the rollout's to judge and are left out.
+
+        ``sent_at`` is when its feedback was sent (None: when the exchange ended): people may rate an old reply after
+        what the alarm is about began, and the alarm is as old as what it was raised by.
+        """
         if exchange.arm == "canary":
             return []
         found = self._rewards.observe(exchange.identity, reward, self._index)
         return [
-            self._alarm(exchange, AlarmKind.REWARD, name, primary, True, evidence, None, name)
+            self._alarm(exchange, AlarmKind.REWARD, name, primary, True, evidence, None, name, sent_at)
             for name, primary, evidence in found
         ]
 
@@ -243,6 +247,7 @@ class Watch:
         evidence: Evidence,
         found: SliceModel | None,
         state: str,
+        at: float | None = None,
     ) -> Alarm:
         return Alarm(
             alarm_id=alarm_id(exchange.deployment, kind, detector, self._index, state),
@@ -251,7 +256,7 @@ class Watch:
             detector=detector,
             primary=primary,
             confirmed=confirmed,
-            at=exchange.completed_at,
+            at=exchange.completed_at if at is None else max(at, exchange.completed_at),
             event_index=self._index,
             evidence=evidence,
             slice=found,
