@@ -54,7 +54,7 @@ class ManyRollouts:
         self._more, self._less = (ManyDraws.owners(runs, FEEDBACK) for _ in range(2))
         self.guards = {path: ManyDraws.owners(runs, HYPOTHESES[path]) for path in guards}
         self._silent = sum(guard.weight for path, guard in GUARDS.items() if path not in guards)
-        self._guards_e: Floats = np.full(runs, sum(GUARDS[path].weight for path in guards))
+        self._guard_es = {path: np.full(runs, GUARDS[path].weight) for path in guards}
         zeros: Floats = np.zeros(runs)
         self._ratio_e, self._feedback_e, self._small_e, self._half_e, self._slice_e = (zeros.copy() for _ in range(5))
         self._reward_e: Floats = np.ones(runs)
@@ -83,13 +83,11 @@ class ManyRollouts:
         self.assigned += live
         self._look()
         for path, happened in (events or {}).items():
-            self.guards[path].update(canary, propensity, happened & self.live)
-        if events:
-            self._guards_e = sum(
-                (GUARDS[p].weight * np.exp(np.minimum(g.log_e(), 700.0)) for p, g in self.guards.items()),
-                np.zeros(len(self.phase)),
-            )
-            self._look()
+            rows = happened & self.live
+            if rows.any():
+                self.guards[path].update(canary, propensity, rows)
+                self._guard_es[path] = GUARDS[path].weight * np.exp(np.minimum(self.guards[path].log_e(), 700.0))
+                self._look()
         live = self.live
         self.harm.update(canary, propensity, reward, live)
         self._reward_e = np.exp(np.minimum(self.harm.log_e(), 700.0))
@@ -107,7 +105,7 @@ class ManyRollouts:
 
     def harm_e(self) -> Floats:
         """Weighted harm evidence of each run."""
-        return REWARD_WEIGHT * self._reward_e + self._guards_e + self._silent
+        return sum(self._guard_es.values(), REWARD_WEIGHT * self._reward_e + self._silent)
 
     def _look(self) -> None:
         live, config = self.live, self._config
