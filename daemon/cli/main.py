@@ -9,6 +9,7 @@ from typing import Final
 import typer
 
 from daemon.cli import commands, demo, init, looks, processes
+from daemon.cli import why as why_verb
 from daemon.faults import Fault, Refused
 
 VERBS: Final = (
@@ -28,7 +29,7 @@ VERBS: Final = (
     commands.pause,
     commands.resume,
     commands.adapt,
-    looks.why,
+    why_verb.why,
     looks.events,
 )
 
