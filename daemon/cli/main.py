@@ -9,6 +9,7 @@ from typing import Final
 import typer
 
 from daemon.cli import commands, demo, init, looks, processes
+from daemon.cli import power as power_verb
 from daemon.cli import why as why_verb
 from daemon.faults import Fault, Refused
 
@@ -30,6 +31,7 @@ VERBS: Final = (
     commands.resume,
     commands.adapt,
     why_verb.why,
+    power_verb.power,
     looks.events,
 )
 
