@@ -102,6 +102,8 @@ class Daemon:
             tokens=tokens,
             allowed_hosts=config.api.allowed_hosts,
             registry=runtime.registry,
+            config=config,
+            clock=options.clock,
         )
         server = ApiServer(app, listener)
         stack.callback(schedule.stop)

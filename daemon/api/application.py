@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 import structlog
 from fastapi import FastAPI, HTTPException, Request
@@ -11,8 +12,9 @@ from fastapi.responses import JSONResponse
 from prometheus_client import REGISTRY, CollectorRegistry
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from daemon.api import commands, health, looks, trainer
+from daemon.api import commands, evidence, health, looks, power, trainer
 from daemon.api.ports import Controller
+from daemon.config import Config
 from daemon.fault_map import as_fault
 from daemon.faults import Fault, Refused, Unreachable
 from daemon.secrets import Tokens
@@ -29,13 +31,20 @@ def build(
     tokens: Tokens,
     allowed_hosts: Sequence[str],
     registry: CollectorRegistry = REGISTRY,
+    config: Config | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> FastAPI:
-    """The API of one deployment. Errors are JSON: ``{"reason": a_name, "message": what to do}``."""
+    """The API of one deployment. Errors are JSON: ``{"reason": a_name, "message": what to do}``.
+
+    ``config`` is the policy that looks explain decisions with (None: every option's default); ``clock`` gives
+    wall-clock seconds.
+    """
     app = FastAPI(title="homeostat", docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
     app.state.deployment, app.state.store, app.state.controller = deployment, store, controller
     app.state.tokens, app.state.registry = tokens, registry
+    app.state.config, app.state.clock = config or Config(), clock
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts))
-    for part in (health, looks, commands, trainer):
+    for part in (health, looks, evidence, power, commands, trainer):
         app.include_router(part.router)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _malformed)

@@ -119,10 +119,21 @@ def list_events(
 def why(request: Request, _who: Reader, subject: str) -> list[Json]:
     """The story of a version, rollout, cycle, alarm, buffer or exchange, oldest first; 404 for an unknown id."""
     with _store(request).read() as read:
-        found = ledger.why(read, subject)
-        seen = [buffer for buffer, _item in buffers.with_exchange(read, subject)] if not found else []
-        for digest in seen[:20]:
-            found += [entry for entry in ledger.why(read, digest) if entry not in found]
+        found = story(read, subject)
     if not found:
-        raise HTTPException(404, {"reason": "unknown_subject", "message": f"the ledger knows nothing of {subject}"})
+        raise unknown(subject)
+    return found
+
+
+def story(read: Read, subject: str) -> list[Json]:
+    """Entries of the ledger that lead to a subject, oldest first."""
+    found = ledger.why(read, subject)
+    seen = [buffer for buffer, _item in buffers.with_exchange(read, subject)] if not found else []
+    for digest in seen[:20]:
+        found += [entry for entry in ledger.why(read, digest) if entry not in found]
     return [asdict(entry) for entry in sorted(found, key=lambda entry: entry.id)]
+
+
+def unknown(subject: str) -> HTTPException:
+    """The answer for an id that nothing has."""
+    return HTTPException(404, {"reason": "unknown_subject", "message": f"the ledger knows nothing of {subject}"})

@@ -1,4 +1,4 @@
-"""Verbs that look: status, versions, rollout, why, events."""
+"""Verbs that look: status, versions, rollout, events."""
 
 from __future__ import annotations
 
@@ -76,19 +76,6 @@ def rollout(
     fields = "\n".join(f"{key:<11} {output.cell(value, key)}" for key, value in one.items() if key != "intents")
     effects = output.table(one["intents"], ("at", "effect", "state", "reason", "args"))
     output.show(one, as_json, f"{fields}\n\n{effects}")
-
-
-def why(
-    subject: Annotated[str, typer.Argument(help="A version, rollout, cycle, alarm, buffer or exchange.")],
-    config: ConfigOption = None,
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-    reason: ReasonOption = "",
-) -> None:
-    """The story of an id: every decision about it and what led there."""
-    del reason
-    found = client(config, home).get(f"/api/v1/why/{quote(subject, safe='')}")
-    output.show(found, as_json, output.entries(found))
 
 
 def events(

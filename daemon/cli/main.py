@@ -9,6 +9,8 @@ from typing import Final
 import typer
 
 from daemon.cli import commands, demo, init, looks, processes
+from daemon.cli import power as power_verb
+from daemon.cli import why as why_verb
 from daemon.faults import Fault, Refused
 
 VERBS: Final = (
@@ -28,7 +30,8 @@ VERBS: Final = (
     commands.pause,
     commands.resume,
     commands.adapt,
-    looks.why,
+    why_verb.why,
+    power_verb.power,
     looks.events,
 )
 

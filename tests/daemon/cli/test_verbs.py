@@ -4,72 +4,17 @@ from __future__ import annotations
 
 import json
 import socket
-import sys
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from daemon import ledger, secrets
-from daemon.api.application import build
-from daemon.api.server import ApiServer, bind
-from daemon.cli.main import VERBS, main
+from daemon import ledger
+from daemon.cli.main import VERBS
 from daemon.faults import Refused
 from daemon.store import Store
-from tests.daemon.fakes import FakeController
+from tests.daemon.cli.shell import Served, Shell
 from tests.waiting import wait_until
-
-
-@dataclass
-class Result:
-    """What a person at a shell gets."""
-
-    code: int
-    out: str
-    err: str
-
-
-Shell = Callable[..., Result]
-
-
-@pytest.fixture
-def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
-    """Runs ``homeostat`` in this process."""
-    for name in ("HOMEOSTAT_HOME", "HOMEOSTAT_URL", "HOMEOSTAT_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-
-    def run(*argv: str) -> Result:
-        monkeypatch.setattr(sys, "argv", ["homeostat", *argv])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        seen = capsys.readouterr()
-        return Result(int(ended.value.code or 0), seen.out, seen.err)
-
-    return run
-
-
-@dataclass
-class Served:
-    """A home folder whose API is up."""
-
-    home: Path
-    controller: FakeController
-
-
-@pytest.fixture
-def served(tmp_path: Path, store: Store, free_port: Callable[[], int]) -> Generator[Served]:
-    port = free_port()
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / "homeostat.yaml").write_text(f"api:\n  port: {port}\n")
-    controller = FakeController()
-    tokens = secrets.prepare(home / "secrets")
-    app = build(deployment="support", store=store, controller=controller, tokens=tokens, allowed_hosts=["127.0.0.1"])
-    server = ApiServer(app, bind("127.0.0.1", port))
-    server.start()
-    yield Served(home, controller)
-    server.stop()
 
 
 def test_looks_print_lines_or_json(shell: Shell, served: Served, store: Store) -> None:
@@ -81,11 +26,12 @@ def test_looks_print_lines_or_json(shell: Shell, served: Served, store: Store) -
     for verb in ("versions", "rollout"):
         assert shell(verb, *home).out == "none\n"
         assert json.loads(shell(verb, *home, "--json", "--reason", "look").out) == []
-    for argv in (("events",), ("why", "v1")):
+    for argv, story in ((("events",), None), (("why", "v1"), "story")):
         result = shell(*argv, *home)
         assert result.code == 0
         assert "v1: old_desks_worse (by gate)  loss=0.0312" in result.out
-        assert json.loads(shell(*argv, *home, "--json").out)[0]["data"] == {"loss": 0.0312}
+        found = json.loads(shell(*argv, *home, "--json").out)
+        assert (found[story] if story else found)[0]["data"] == {"loss": 0.0312}
     unknown = shell("why", "v9", *home)
     assert (unknown.code, unknown.err) == (1, "homeostat: the ledger knows nothing of v9\n")
 

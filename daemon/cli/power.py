@@ -1,0 +1,145 @@
+"""``homeostat power``: how long a verdict will take, before anyone starts a canary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from daemon.cli import output
+from daemon.cli.looks import client
+from daemon.cli.options import ConfigOption, HomeOption, JsonOption, ReasonOption, config_file
+
+
+def power(
+    sessions_per_hour: Annotated[
+        float | None,
+        typer.Option("--sessions-per-hour", min=0.0, help="New sessions an hour; default: recent traffic."),
+    ] = None,
+    feedback_rate: Annotated[
+        float | None,
+        typer.Option("--feedback-rate", min=0.0, max=1.0, help="Share of them with feedback; default: recent traffic."),
+    ] = None,
+    effect: Annotated[
+        list[float] | None,
+        typer.Option("--effect", help="Difference of mean reward, 0 to 1; may be repeated.", show_default=False),
+    ] = None,
+    share: Annotated[
+        list[float] | None,
+        typer.Option("--share", help="Share of the first canary step; may be repeated.", show_default=False),
+    ] = None,
+    slice_share: Annotated[
+        float, typer.Option("--slice-share", min=0.0, max=1.0, help="Share of sessions that the candidate can change.")
+    ] = 1.0,
+    config: ConfigOption = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    reason: ReasonOption = "",
+) -> None:
+    """Expected units and hours to each verdict. Traffic is the daemon's own, unless both rates are given."""
+    del reason
+    effects, shares = _between("--effect", effect), _between("--share", share)
+    _between("--slice-share", [slice_share], last=True)
+    if sessions_per_hour is not None and feedback_rate is not None:
+        found = _local(sessions_per_hour, feedback_rate, slice_share, effects, shares, config, home)
+    else:
+        given = {"sessions_per_hour": sessions_per_hour, "feedback_rate": feedback_rate, "slice_share": slice_share}
+        found = _asked(config, home, given, effects, shares)
+    output.show(found, as_json, _human(found))
+
+
+def _between(option: str, values: list[float] | None, last: bool = False) -> list[float]:
+    """The values. Raises ConfigError for one that is not above 0 and below 1 (``last``: 1 is allowed)."""
+    from daemon.faults import ConfigError
+
+    for value in values or []:
+        if not (0.0 < value < 1.0 or (last and value == 1.0)):
+            raise ConfigError(f"{option}: expected a number above 0 and below 1, got {value:g}")
+    return values or []
+
+
+def _local(
+    sessions_per_hour: float,
+    feedback_rate: float,
+    slice_share: float,
+    effects: list[float],
+    shares: list[float],
+    config: Path | None,
+    home: Path | None,
+) -> Any:
+    """Without a daemon: the config's policy, or the default one where there is no config."""
+    from daemon.config import load_config
+    from daemon.power_table import assumed, power_table
+    from deploy.rollout import RolloutConfig
+
+    path = config_file(config, home)
+    named = config is not None or home is not None
+    policy = load_config(path).rollout if named or path.exists() else RolloutConfig()
+    basis = assumed(sessions_per_hour, feedback_rate, slice_share, None)
+    assert basis is not None
+    return power_table(basis, effects, shares, policy)
+
+
+def _asked(
+    config: Path | None, home: Path | None, given: dict[str, float | None], effects: list[float], shares: list[float]
+) -> Any:
+    """From the daemon. Raises Unreachable, which says how to do without."""
+    from daemon.faults import Unreachable
+
+    query = [(name, str(value)) for name, value in given.items() if value is not None]
+    query += [("effect", str(e)) for e in effects] + [("share", str(s)) for s in shares]
+    try:
+        return client(config, home).get("/api/v1/power?" + "&".join(f"{name}={value}" for name, value in query))
+    except Unreachable as error:
+        raise Unreachable(f"{error}; without it, give --sessions-per-hour and --feedback-rate") from error
+
+
+_COLUMNS = (
+    "effect",
+    "first step",
+    "non-inferior after",
+    "better after",
+    "promoted after",
+    "in time",
+    "harm found after",
+)
+
+
+def _human(found: output.Json) -> str:
+    basis, policy = output.part(found, "assumed"), output.part(found, "policy")
+    where = "from recent traffic" if basis["source"] == "recent_traffic" else "as given"
+    lines = [
+        f"traffic  {basis['sessions_per_hour']:.4g} sessions/h, {100 * basis['feedback_rate']:.3g} % with feedback "
+        f"({where}): {basis['units_per_hour']:.4g} units/h; reward variance {basis['reward_variance']:.3g}",
+        f"policy   alpha {policy['alpha']:g}; first step excludes a loss of {policy['margin_small']:g}, second "
+        f"({100 * policy['share_half']:g} %) one of {policy['margin_half']:g} and shows a gain; each unit waits "
+        f"{policy['maturity_s'] / 3600:.3g} h; deadline {policy['deadline_s'] / 86400:.3g} days",
+        "",
+    ]
+    rows: list[output.Json] = [dict(zip(_COLUMNS, _cells(row), strict=True)) for row in output.parts(found, "rows")]
+    return "\n".join(
+        [*lines, output.table(rows, _COLUMNS), "", "Expected values: about half of all rollouts take longer."]
+    )
+
+
+def _cells(row: output.Json) -> tuple[str, ...]:
+    return (
+        f"±{row['effect']:g}",
+        f"{100 * row['share_small']:g} %",
+        _amount(row["units_small"], row["hours_small"]),
+        _amount(row["units_half"], row["hours_half"]),
+        "never" if row["hours_promoted"] is None else _hours(row["hours_promoted"]),
+        "yes" if row["reaches_deadline"] else "no",
+        _amount(row["units_harm"], row["hours_harm"]),
+    )
+
+
+def _amount(units: float | None, hours: float | None) -> str:
+    if units is None or hours is None:
+        return "never" if units is None else f"{units:.0f} units, never"
+    return f"{units:.0f} units, {_hours(hours)}"
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.1f} h" if hours < 100.0 else f"{hours / 24.0:.1f} days"

@@ -1,0 +1,140 @@
+"""Why a learning cycle is where it is: labels against what is waited for, training, the gate, the forecast."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from daemon.config import Config
+from daemon.cycle import OPEN, Phase
+from daemon.explain import gates
+from daemon.explain.explanation import Decided, Explanation, Measure, Remedy, compare, span
+from daemon.store import Read, cycles, jobs, versions
+from daemon.store import ledger as entries
+
+_REASONS: Final[Mapping[str, str]] = {
+    "input_drift": "A confirmed alarm about prompts started it.",
+    "reward_drift": "A confirmed alarm about rewards started it.",
+    "asked_by_person": "A person asked for it.",
+    "enough_labels": "Enough labelled examples came and enough of them survived selection.",
+    "deadline_with_fewer_labels": "The deadline for labels passed; what there was survived selection in number.",
+    "too_few_labels": "The deadline for labels passed and too few examples survived selection: nothing was trained.",
+    "trained": "The trainer delivered a version that passed the file checks.",
+    "training_failed": "The trainer failed as often as it may.",
+    "gate_passed": "The version passed the gate, and a verdict on live traffic is expected before the deadline.",
+    "underpowered": "A verdict on live traffic is not expected before the deadline, so no canary was started.",
+    "aborted_by_person": "A person ended it.",
+    "rollout_promoted": "Its version was promoted.",
+    "rollout_rolled_back": "Its version was rolled back.",
+    "rollout_inconclusive": "Its rollout ended without a verdict.",
+    "rollout_denied": "Its version was denied before it met users.",
+    "rollout_aborted": "Its rollout was ended by a person.",
+}
+_NEXT: Final[Mapping[Phase, str]] = {
+    Phase.COLLECTING: "When enough labels are there, a buffer is selected and a version trained.",
+    Phase.TRAINING: "When the trainer is done, the gate compares the version with the champion offline.",
+    Phase.GATING: "When every check holds and a verdict is in reach, its rollout starts.",
+    Phase.ROLLING: "The cycle ends with its rollout.",
+    Phase.DONE: "The next cycle may start after the cooldown.",
+    Phase.STOPPED: "The next cycle may start after the cooldown.",
+}
+_ABORT: Final = Remedy("homeostat abort", "end the cycle")
+_AGAIN: Final = Remedy("homeostat adapt", "start another cycle now")
+
+
+def explain(
+    read: Read, row: cycles.Cycle, config: Config, now: float, labels: Callable[[cycles.Cycle], int]
+) -> Explanation:
+    """The explanation of one cycle; ``labels`` counts those of a collecting one."""
+    phase = Phase(row.phase)
+    last = next(reversed([e for e in entries.about(read, row.id) if e.kind == "cycle"]), None)
+    version = row.data.get("version")
+    candidate = versions.get(read, str(version)) if version else None
+    return Explanation(
+        subject=row.id,
+        kind="cycle",
+        title=f"cycle {row.id} for {row.cause}: {phase.value}",
+        decided=Decided(phase.value, row.reason, _words(row), row.changed_at, last.actor if last else "daemon"),
+        measures=(
+            *_labels(row, phase, config, now, labels),
+            *gates.measures(candidate.gate if candidate else None),
+            *_forecast(row, config),
+        ),
+        next=(_NEXT[phase], *_waiting(row, phase, config, now)),
+        can_do=_can_do(row, phase),
+        notes=_notes(read, row),
+    )
+
+
+def _words(row: cycles.Cycle) -> str:
+    if row.reason.startswith("gate_") and row.reason != "gate_passed":
+        return "The gate stopped it. " + gates.WORDS.get(row.reason.removeprefix("gate_"), "")
+    return _REASONS.get(row.reason, f"{row.reason.replace('_', ' ').capitalize()}.")
+
+
+def _labels(
+    row: cycles.Cycle, phase: Phase, config: Config, now: float, labels: Callable[[cycles.Cycle], int]
+) -> tuple[Measure, ...]:
+    found: list[Measure] = []
+    if phase is Phase.COLLECTING:
+        least = 1 if row.cause == "manual" else config.cycle.min_labels
+        said = "corrections and confirmed answers in the slice"
+        found.append(compare("labels", float(labels(row)), ">=", float(least), said))
+        waited = f"seconds waited; at the deadline of {span(config.cycle.label_deadline_s)} fewer labels may do"
+        found.append(compare("waited_s", now - row.started_at, ">=", config.cycle.label_deadline_s, waited))
+    selected = row.data.get("new", row.data.get("selected"))
+    if selected is not None:
+        said = "examples that survived selection"
+        found.append(compare("selected", float(selected), ">=", float(config.cycle.min_selected), said))
+    return tuple(found)
+
+
+def _forecast(row: cycles.Cycle, config: Config) -> tuple[Measure, ...]:
+    if "seconds" not in row.data and row.reason != "underpowered":
+        return ()
+    seconds = row.data.get("seconds")
+    said = "seconds to promotion that this traffic lets expect, against the rollout's deadline"
+    if seconds is None:
+        said = "a verdict is not in reach at any number of units: the expected effect cannot pass"
+        return (Measure("forecast_s", None, "<=", config.rollout.deadline_s, False, said),)
+    return (compare("forecast_s", float(seconds), "<=", config.rollout.deadline_s, said),)
+
+
+def _waiting(row: cycles.Cycle, phase: Phase, config: Config, now: float) -> tuple[str, ...]:
+    if phase is Phase.COLLECTING:
+        left = row.started_at + config.cycle.label_deadline_s - now
+        return (f"It waits for labels for {span(max(left, 0.0))} at most.",)
+    if phase not in OPEN:
+        left = row.changed_at + config.cycle.cooldown_s - now
+        return (f"The cooldown ends in {span(left)}.",) if left > 0 else ("The cooldown is over.",)
+    return ()
+
+
+def _can_do(row: cycles.Cycle, phase: Phase) -> tuple[Remedy, ...]:
+    rollout = row.data.get("rollout")
+    look = (Remedy(f"homeostat why {rollout}", "how its rollout was decided"),) if rollout else ()
+    if phase is Phase.ROLLING:
+        return look
+    if phase in OPEN:
+        return (_ABORT,)
+    power = (Remedy("homeostat power", "what a verdict needs at this traffic"),) if row.reason == "underpowered" else ()
+    return (*look, *power, _AGAIN)
+
+
+def _notes(read: Read, row: cycles.Cycle) -> tuple[str, ...]:
+    notes: list[str] = []
+    job = jobs.get(read, str(row.data["job"])) if row.data.get("job") else None
+    if job is not None:
+        step, steps = job.report.get("step"), job.report.get("steps")
+        at = f", step {step} of {steps}" if step is not None and steps is not None else ""
+        why = f": {job.reason}" if job.reason else ""
+        notes.append(f"Training job {job.id} is {job.state}, attempt {job.attempt} of {job.max_attempts}{at}{why}.")
+    made: dict[str, Any] = {
+        k: row.data[k]
+        for k in ("new", "corrections", "replay", "anchors", "holdout_old", "holdout_new")
+        if k in row.data
+    }
+    if made:
+        sizes = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in made.items())
+        notes.append(f"Buffer {str(row.data.get('buffer', ''))[:12]}: {sizes}.")
+    return tuple(notes)

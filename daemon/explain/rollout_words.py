@@ -1,0 +1,166 @@
+"""What the named reasons and phases of a rollout mean, in sentences. ``{}`` fields are numbers of its evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from daemon.explain.explanation import Remedy
+from deploy.rollout import Phase
+
+REASONS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "gate_passed": "The candidate passed the gate offline, so its rollout was opened.",
+        "control_is_an_adapter": "The control serves as an adapter, so that both arms pay the same.",
+        "effect_proved_and_soaked": "On one replica the candidate changes replies as it should and answered the soak.",
+        "effect_proved_everywhere": "Every replica that answers has the candidate with its effect proved.",
+        "mode_asks_for_a_person": "The mode of this deployment leaves this step to a person.",
+        "approved": "A person approved the step.",
+        "promoted_by_person": "A person promoted past the statistics.",
+        "non_inferior": (
+            "The candidate is not worse than the control by more than {margin_small} reward: "
+            "e {e_non_inferior_small} reached {needs}."
+        ),
+        "superior_in_slice_and_non_inferior": (
+            "The candidate is better on the alarm's slice (e {e_superior_in_slice}) and overall not worse by more than "
+            "{margin_half} reward (e {e_non_inferior_half}); both reached {needs}."
+        ),
+        "no_harm_in_probation": "Probation ended without evidence of harm (e {e_harm}, {needs} would have ended it).",
+        "reward_harm": (
+            "Users rated the candidate's replies below the control's: the weighted harm evidence reached {e_harm}, "
+            "and {needs} ends a rollout."
+        ),
+        "more_errors": (
+            "The candidate failed more often than the control: the weighted harm evidence reached {e_harm}, "
+            "and {needs} ends a rollout."
+        ),
+        "slower": (
+            "The candidate was slow more often than the control: the weighted harm evidence reached {e_harm}, "
+            "and {needs} ends a rollout."
+        ),
+        "consecutive_server_errors": (
+            "The candidate answered at least {kill_errors} requests of at least {kill_sessions} sessions in a row "
+            "with a server error: the kill switch, which waits for no statistics."
+        ),
+        "sample_ratio_mismatch": (
+            "The arms are not as large as they were drawn (e {e_sample_ratio}, limit {needs}): something lets sessions "
+            "of one arm go missing, so the comparison means nothing."
+        ),
+        "deadline": "No verdict came before the deadline; without one the champion stays.",
+        "aborted_by_person": "A person ended it; the champion stays and the candidate is not denied.",
+        "rollback_by_person": "A person rolled it back.",
+        "by_person": "A person rolled it back.",
+        "too_few_units": (
+            "An arm has fewer matured units than the {min_units_per_arm} that the first step needs: "
+            "control {units_matured_control}, canary {units_matured_canary}."
+        ),
+        "not_yet_non_inferior": "The evidence does not exclude a loss beyond the margin yet.",
+        "not_yet_superior_in_slice": (
+            "The evidence does not show yet that the candidate is better on the alarm's slice: "
+            "e {e_superior_in_slice} of {needs}."
+        ),
+        "in_probation": "The candidate serves {share_probation} of new sessions and is watched for harm.",
+        "awaiting_approval": "It waits for a person.",
+        "paused": "The deployment is paused: no step up is taken, the way back stays open.",
+        "no_effect": "The candidate loads and changes nothing: its bytes do not do what the trainer measured.",
+        "soak_empty_replies": "More than half of the candidate's replies to mirrored requests were empty.",
+        "no_replica_answers": "No replica answers.",
+    }
+)
+
+WHAT: Final[Mapping[Phase, str]] = MappingProxyType(
+    {
+        Phase.STARTING: "started",
+        Phase.SOAKING: "soaking on one replica",
+        Phase.PROVING: "being proved on every replica",
+        Phase.AWAITING_CANARY: "waits for a person to approve the canary",
+        Phase.CANARY_SMALL: "in its first canary step",
+        Phase.CANARY_HALF: "in its second canary step",
+        Phase.AWAITING_PROMOTION: "waits for a person to approve the promotion",
+        Phase.PROBATION: "in probation",
+        Phase.PROMOTED: "promoted",
+        Phase.ROLLED_BACK: "rolled back",
+        Phase.INCONCLUSIVE: "ended without a verdict",
+        Phase.DENIED: "denied before it met users",
+        Phase.ABORTED: "aborted",
+    }
+)
+
+NEXT: Final[Mapping[Phase, str]] = MappingProxyType(
+    {
+        Phase.STARTING: "Next the candidate is loaded on one replica and proved there.",
+        Phase.SOAKING: "Next the candidate is proved on every replica.",
+        Phase.PROVING: "Next {share_small} of new sessions meet the candidate.",
+        Phase.AWAITING_CANARY: "Nothing, until a person approves or the deadline passes.",
+        Phase.CANARY_SMALL: (
+            "At e {needs} against a loss of {margin_small} and {min_units_per_arm} matured units an arm the share goes "
+            "to {share_half}."
+        ),
+        Phase.CANARY_HALF: (
+            "At e {needs} for better on the slice and e {needs} against a loss of {margin_half} overall, probation "
+            "begins at {share_probation}."
+        ),
+        Phase.AWAITING_PROMOTION: "Nothing, until a person approves or the deadline passes; harm still ends it.",
+        Phase.PROBATION: (
+            "After {probation_units} units or {probation_s} without evidence of harm the candidate is promoted; "
+            "harm leads back to the control."
+        ),
+        Phase.PROMOTED: "The candidate is the champion; the version before it stays resident to go back to.",
+        Phase.ROLLED_BACK: (
+            "The candidate is on the deny list for good. The next cycle for this cause waits twice as long, and "
+            "rollbacks in a row for one cause freeze the deployment until a person resumes it."
+        ),
+        Phase.INCONCLUSIVE: "The champion serves on. The candidate is not denied and not tried again by itself.",
+        Phase.DENIED: "The candidate is on the deny list for good.",
+        Phase.ABORTED: "The champion serves on.",
+    }
+)
+
+_BACK = Remedy("homeostat rollback", "leave the candidate at once, on every gateway, and deny it for good")
+_ABORT = Remedy("homeostat abort", "end the rollout; the champion stays and the candidate is not denied")
+_PAUSE = Remedy("homeostat pause", "take no step up until `homeostat resume`; harm still ends the rollout")
+_PUSH = Remedy("homeostat promote", "go on to probation without waiting for evidence (scope admin)")
+_POWER = Remedy("homeostat power", "how many units and hours a verdict takes at this traffic")
+_AGAIN = Remedy("homeostat adapt", "start another learning cycle")
+
+CAN_DO: Final[Mapping[Phase, tuple[Remedy, ...]]] = MappingProxyType(
+    {
+        Phase.STARTING: (_ABORT, _PAUSE),
+        Phase.SOAKING: (_ABORT, _PAUSE),
+        Phase.PROVING: (_ABORT, _PAUSE),
+        Phase.AWAITING_CANARY: (Remedy("homeostat approve", "start the canary"), _ABORT, _POWER),
+        Phase.CANARY_SMALL: (_BACK, _ABORT, _PAUSE, _PUSH, _POWER),
+        Phase.CANARY_HALF: (_BACK, _ABORT, _PAUSE, _PUSH, _POWER),
+        Phase.AWAITING_PROMOTION: (Remedy("homeostat approve", "begin probation"), _BACK, _ABORT),
+        Phase.PROBATION: (
+            _BACK,
+            _ABORT,
+            Remedy("homeostat promote", "end probation now, in favour of the candidate (scope admin)"),
+        ),
+        Phase.PROMOTED: (
+            Remedy("homeostat rollback", "go back to the version before it"),
+            Remedy("homeostat rollback --suspend-data", "the same, and train on none of its new examples again"),
+        ),
+        Phase.ROLLED_BACK: (
+            Remedy("homeostat why {candidate}", "what the candidate learned from, and how the gate saw it"),
+            _AGAIN,
+        ),
+        Phase.INCONCLUSIVE: (
+            _POWER,
+            Remedy("homeostat backtest", "what another policy would have said of the same traffic"),
+            _AGAIN,
+        ),
+        Phase.DENIED: (
+            Remedy("homeostat why {candidate}", "what the candidate learned from, and how the gate saw it"),
+            _AGAIN,
+        ),
+        Phase.ABORTED: (_AGAIN,),
+    }
+)
+
+
+def words(reason: str) -> str:
+    """The sentence of a reason; a reason without one is its name, spelled out."""
+    found = REASONS.get(reason)
+    return found if found is not None else f"{reason.replace('_', ' ').capitalize()}."

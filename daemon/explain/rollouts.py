@@ -1,0 +1,175 @@
+"""Why a rollout is where it is: its last decision, its e-values against 1/alpha, its arms. Pure but for reading."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from daemon.explain.evidence_path import (
+    MOST_BOUNDED,
+    MOST_EVENTS,
+    Recorded,
+    Walk,
+    effect,
+    events_of,
+    first_rewards,
+    walk,
+)
+from daemon.explain.explanation import Arm, Decided, Explanation, Measure, Remedy, compare, span
+from daemon.explain.rollout_words import CAN_DO, NEXT, WHAT, words
+from daemon.store import Read, rollouts, units
+from daemon.store import ledger as entries
+from deploy.processes import UnitEvent
+from deploy.rollout import FINAL, LIVE, Phase, RolloutConfig
+from deploy.verdict import numbers
+
+_TESTS: Final[tuple[tuple[str, str], ...]] = (
+    ("harm", "the weighted evidence of harm; ends the rollout"),
+    ("non_inferior_small", "not worse by more than the first margin; ends the first step"),
+    ("non_inferior_half", "not worse by more than the second margin; one half of the second step"),
+    ("superior_in_slice", "better on the alarm's slice; the other half of the second step"),
+    ("sample_ratio", "the arms are not as large as they were drawn; voids the comparison"),
+    ("harm_reward", "part of harm: users rate the candidate lower"),
+    ("harm_safety", "part of harm: safety"),
+    ("harm_errors", "part of harm: it fails more often"),
+    ("harm_latency", "part of harm: it is slow more often"),
+)
+
+
+def explain(read: Read, row: rollouts.Rollout, now: float) -> Explanation:
+    """The explanation of one rollout at ``now``."""
+    phase, config = Phase(row.phase), RolloutConfig.model_validate(row.data["config"])
+    story = [e for e in entries.about(read, row.id) if e.kind == "rollout"]
+    stored = units.of_rollout(read, row.id)
+    rows = units.events_of(read, row.id)
+    events = events_of(stored, rows[:MOST_EVENTS])
+    verdicts = [e for e in story if "e_harm" in e.data]
+    walked = walk(events, config, [Recorded(str(e.data.get("to_phase", "")), e.data) for e in verdicts])
+    seen = numbers(walked.final)
+    facts = _facts(seen, config, row)
+    last = story[-1] if story else None
+    reason = row.reason if phase in FINAL or not row.data.get("waiting") else str(row.data["waiting"])
+    decided_on = (
+        facts if last is None or last.reason != reason else _facts({**seen, **_numeric(last.data)}, config, row)
+    )
+    return Explanation(
+        subject=row.id,
+        kind="rollout",
+        title=f"rollout {row.id} of {row.candidate} against {row.control or 'the base'}: {WHAT[phase]}",
+        decided=Decided(
+            WHAT[phase],
+            reason,
+            words(reason).format_map(decided_on),
+            row.ended_at or row.changed_at,
+            last.actor if last is not None else "daemon",
+        ),
+        measures=_measures(phase, seen, config),
+        next=_next(phase, row, seen, config, facts, now),
+        can_do=tuple(Remedy(r.command.format_map(facts), r.effect) for r in CAN_DO[phase]),
+        arms=_arms(row, stored, events, seen),
+        effect=effect(events, config),
+        path=walked.path if events else None,
+        notes=_notes(walked, verdicts, rows, events, seen),
+    )
+
+
+def _facts(seen: Mapping[str, float], config: RolloutConfig, row: rollouts.Rollout) -> Mapping[str, str]:
+    """Numbers as words; a name that is not there is a dash."""
+    found: dict[str, str] = defaultdict(lambda: "–")
+    found |= {name: f"{value:.3g}" for name, value in seen.items() if math.isfinite(value)}
+    found |= {name: f"{value:g}" for name, value in config.model_dump().items() if isinstance(value, (int, float))}
+    shares = ("share_small", "share_half", "share_probation")
+    found |= {name: f"{100.0 * getattr(config, name):g} %" for name in shares}
+    found |= {"needs": f"{config.threshold:g}", "probation_s": span(config.probation_s), "candidate": row.candidate}
+    return found
+
+
+def _numeric(data: Mapping[str, Any]) -> dict[str, float]:
+    return {k: float(v) for k, v in data.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
+
+
+def _measures(phase: Phase, seen: Mapping[str, float], config: RolloutConfig) -> tuple[Measure, ...]:
+    found = [
+        compare(name, seen[f"e_{name}"], ">=", config.threshold, said) for name, said in _TESTS if f"e_{name}" in seen
+    ]
+    if phase is Phase.CANARY_SMALL:
+        fewest = min(seen["units_matured_control"], seen["units_matured_canary"])
+        said = "matured units of the smaller arm; the first step waits for them"
+        found.append(compare("units_an_arm", fewest, ">=", float(config.min_units_per_arm), said))
+    return tuple(found)
+
+
+def _next(
+    phase: Phase,
+    row: rollouts.Rollout,
+    seen: Mapping[str, float],
+    config: RolloutConfig,
+    facts: Mapping[str, str],
+    now: float,
+) -> tuple[str, ...]:
+    lines = [NEXT[phase].format_map(facts)]
+    if phase not in FINAL:
+        left = row.deadline - now
+        lines.append(
+            f"Without a verdict it ends inconclusive in {span(left)}."
+            if left > 0
+            else "Its deadline has passed: it ends at the next tick."
+        )
+    wanted = {
+        Phase.CANARY_SMALL: ("non_inferior_small",),
+        Phase.CANARY_HALF: ("superior_in_slice", "non_inferior_half"),
+    }.get(phase, ())
+    matured = seen["units_matured_control"] + seen["units_matured_canary"]
+    for name in wanted:
+        e = seen[f"e_{name}"]
+        if 1.0 < e < config.threshold and matured:
+            more = matured * (math.log(config.threshold) / math.log(e) - 1.0)
+            lines.append(
+                f"If {name.replace('_', ' ')} goes on growing as so far, it takes about {more:.0f} more units."
+            )
+    if phase in LIVE and matured == 0.0:
+        lines.append(
+            f"No unit is matured yet: each waits {span(config.maturity_s + config.lateness_s)} for its feedback."
+        )
+    return tuple(lines)
+
+
+def _arms(
+    row: rollouts.Rollout, stored: Sequence[units.Unit], events: Sequence[UnitEvent], seen: Mapping[str, float]
+) -> tuple[Arm, ...]:
+    versions = {"control": row.control, "canary": row.candidate}
+    counted = [unit for unit in stored if not unit.capped]
+    found: list[Arm] = []
+    for arm, version in versions.items():
+        rated, first = first_rewards(events, arm == "canary")
+        mean = seen[f"mean_reward_{arm}"]
+        matured = int(seen[f"units_matured_{arm}"])
+        drawn = sum(unit.arm == arm for unit in counted)
+        found.append(Arm(arm, version, drawn, rated, first, matured, None if math.isnan(mean) else mean))
+    return tuple(found)
+
+
+def _notes(
+    walked: Walk,
+    verdicts: Sequence[entries.Entry],
+    rows: Sequence[units.UnitEvent],
+    events: Sequence[UnitEvent],
+    seen: Mapping[str, float],
+) -> tuple[str, ...]:
+    notes: list[str] = []
+    if verdicts:
+        agreed = sum(walked.found)
+        notes.append(
+            f"Recomputed from {int(seen['units'])} recorded units: {agreed} of {len(verdicts)} recorded verdicts have "
+            "the same numbers, bit for bit."
+        )
+        for entry, found in zip(verdicts, walked.found, strict=True):
+            if not found:
+                notes.append(f"The numbers of ledger entry {entry.id} ({entry.reason}) do not follow from the units.")
+    if len(rows) > len(events):
+        notes.append(f"Shown are the first {len(events)} of {len(rows)} events.")
+    if seen["units_matured_control"] + seen["units_matured_canary"] > MOST_BOUNDED:
+        notes.append(f"The interval is that of the first {MOST_BOUNDED} matured units, and it is valid for them.")
+    return tuple(notes)

@@ -1,0 +1,118 @@
+"""Units and hours to each verdict, before anyone starts a canary: the one place that asks ``deploy.power``. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from daemon.traffic_rates import Rates
+from deploy.power import Outlook, forecast, units_to_verdict
+from deploy.processes import HARM_WEIGHTS
+from deploy.rollout import RolloutConfig
+
+EFFECTS: Final = (0.02, 0.05, 0.1, 0.2)
+"""Differences of mean reward to show when none is asked for: from hardly visible to plain."""
+WORST_VARIANCE: Final = 0.25
+"""Of a reward in [0, 1]: half of the thumbs up, half down."""
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Assumed:
+    """What a forecast rests on."""
+
+    sessions_per_hour: float
+    feedback_rate: float
+    reward_variance: float = WORST_VARIANCE
+    slice_share: float = 1.0
+    """Share of sessions that the candidate can change; the rest is served as before."""
+    source: str = "given"
+
+    @property
+    def units_per_hour(self) -> float:
+        """Sessions with feedback an hour, both arms."""
+        return self.sessions_per_hour * self.feedback_rate
+
+
+def assumed(
+    sessions_per_hour: float | None, feedback_rate: float | None, slice_share: float, seen: Rates | None
+) -> Assumed | None:
+    """What was given, completed by recent traffic; None where traffic is needed and there is none."""
+    complete = sessions_per_hour is not None and feedback_rate is not None
+    if seen is None and not complete:
+        return None
+    variance = None if seen is None else seen.reward_variance
+    return Assumed(
+        sessions_per_hour if sessions_per_hour is not None else seen.sessions_per_hour if seen else 0.0,
+        feedback_rate if feedback_rate is not None else seen.feedback_rate if seen else 0.0,
+        WORST_VARIANCE if variance is None else min(variance, WORST_VARIANCE),
+        slice_share,
+        "given" if complete else "recent_traffic",
+    )
+
+
+def power_table(basis: Assumed, effects: Sequence[float], shares: Sequence[float], config: RolloutConfig) -> Json:
+    """One row for each effect and each share of the first step; numbers that are out of reach are null."""
+    rows = [
+        _row(basis, effect, config.model_copy(update={"share_small": share}))
+        for share in shares or (config.share_small,)
+        for effect in effects or EFFECTS
+    ]
+    return {
+        "assumed": {
+            "sessions_per_hour": basis.sessions_per_hour,
+            "feedback_rate": basis.feedback_rate,
+            "units_per_hour": basis.units_per_hour,
+            "reward_variance": basis.reward_variance,
+            "slice_share": basis.slice_share,
+            "source": basis.source,
+        },
+        "policy": {
+            "alpha": config.alpha,
+            "margin_small": config.margin_small,
+            "margin_half": config.margin_half,
+            "share_half": config.share_half,
+            "maturity_s": config.maturity_s,
+            "deadline_s": config.deadline_s,
+        },
+        "rows": rows,
+    }
+
+
+def _row(basis: Assumed, effect: float, config: RolloutConfig) -> Json:
+    outlook = Outlook(
+        gain_overall=effect * basis.slice_share,
+        gain_in_slice=effect,
+        slice_share=basis.slice_share,
+        reward_variance=basis.reward_variance,
+        units_per_s=basis.units_per_hour / 3600.0,
+    )
+    expected = forecast(outlook, config)
+    # Harm is decided on the weighted mean of four processes: the rewards' own must be 1/weight larger to carry it.
+    alpha = config.alpha * HARM_WEIGHTS["harm_reward"]
+    harm = units_to_verdict(effect * basis.slice_share, basis.reward_variance, config.share_small, alpha)
+    hourly = basis.units_per_hour
+    wait = (config.maturity_s + config.lateness_s) / 3600.0
+    return {
+        "effect": effect,
+        "share_small": config.share_small,
+        "units_small": _finite(expected.units_small),
+        "hours_small": _hours(expected.units_small, hourly, wait),
+        "units_half": _finite(expected.units_half),
+        "hours_half": _hours(expected.units_half, hourly, wait),
+        "hours_promoted": _finite(expected.seconds / 3600.0) if hourly > 0.0 else None,
+        "reaches_deadline": hourly > 0.0 and expected.reaches(config.deadline_s),
+        "units_harm": _finite(harm),
+        "hours_harm": _hours(harm, hourly, 0.0),
+    }
+
+
+def _hours(units: float, hourly: float, wait: float) -> float | None:
+    return _finite(units / hourly + wait) if hourly > 0.0 else None
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,72 @@
+"""Traffic rates from recorded events, and the forecast table they lead to."""
+
+from __future__ import annotations
+
+import pytest
+
+from daemon.power_table import Assumed, assumed, power_table
+from daemon.traffic_rates import Rates, rates
+from deploy.power import units_to_verdict
+from deploy.rollout import RolloutConfig
+from streams.events import Trust
+from tests.daemon.events import exchange
+from tests.daemon.events import feedback as said
+
+
+def test_rates_count_sessions_not_exchanges_and_trusted_feedback_alone() -> None:
+    recent = [
+        exchange(0),
+        exchange(1, session="s0"),
+        exchange(2),
+        exchange(3),
+    ]
+    spoken = {
+        "x0": [said(0, "x0", value=True)],
+        "x1": [said(1, "x1", value=False)],
+        "x2": [said(2, "x2", value=True)],
+        "x3": [said(3, "x3", value=False, trust=Trust.BARE)],
+    }
+    found = rates(recent, spoken, now=1000.0 + 7200.0)
+    assert found is not None
+    assert (found.sessions, found.sessions_per_hour) == (3, 1.5)
+    assert found.feedback_rate == pytest.approx(2 / 3)
+    assert found.reward_variance == pytest.approx(0.125), "of 0.5 and 1"
+    assert rates([], {}, 1.0) is None
+
+
+def test_what_is_given_wins_and_missing_traffic_is_no_basis() -> None:
+    seen = Rates(100.0, 0.5, 0.1, 50, 1800.0)
+    both = assumed(10.0, 0.2, 1.0, None)
+    assert both is not None and (both.units_per_hour, both.reward_variance, both.source) == (2.0, 0.25, "given")
+    half = assumed(None, 0.2, 1.0, seen)
+    assert half is not None and (half.units_per_hour, half.reward_variance) == (20.0, 0.1)
+    assert half.source == "recent_traffic"
+    assert assumed(None, 0.2, 1.0, None) is None
+
+
+def test_larger_effects_are_found_sooner_and_harm_needs_its_weight() -> None:
+    config = RolloutConfig()
+    rows = power_table(Assumed(1000.0, 0.3), (), (), config)["rows"]
+    for name in ("units_small", "units_half", "hours_promoted", "units_harm"):
+        values = [row[name] for row in rows]
+        assert values == sorted(values, reverse=True), name
+    first = rows[0]
+    assert first["units_harm"] > units_to_verdict(0.02, 0.25, config.share_small, config.alpha)
+    assert first["hours_small"] == pytest.approx(first["units_small"] / 300.0 + 3605.0 / 3600.0)
+    larger = power_table(Assumed(1000.0, 0.3), (0.05,), (0.05, 0.3), config)["rows"]
+    assert [row["share_small"] for row in larger] == [0.05, 0.3]
+    assert larger[0]["units_small"] > larger[1]["units_small"]
+
+
+def test_without_feedback_nothing_is_in_reach() -> None:
+    row = power_table(Assumed(1000.0, 0.0), (0.1,), (), RolloutConfig())["rows"][0]
+    assert (row["hours_promoted"], row["hours_harm"], row["reaches_deadline"]) == (None, None, False)
+    assert row["units_small"] > 0
+
+
+def test_a_slice_that_few_sessions_meet_takes_longer() -> None:
+    whole, part = (
+        power_table(Assumed(1000.0, 0.3, slice_share=share), (0.1,), (), RolloutConfig())["rows"][0]
+        for share in (1.0, 0.2)
+    )
+    assert part["hours_promoted"] > whole["hours_promoted"]
