@@ -217,7 +217,7 @@ def counted_once(facts: Facts) -> Iterator[str]:
             yield f"counter {name} is {counted}, the log holds {wanted}"
     wanted = _below(events, "exchange")
     wrong = {one: n for one, n in events.watched.items() if n != 1 or one not in wanted}
-    if wrong or events.watched.keys() != wanted:
+    if wrong or set(events.watched) != wanted:
         yield f"detectors: wrongly {dict(list(wrong.items())[:3])}, not {sorted(wanted - events.watched.keys())[:3]}"
     for rollout, found in facts.units.items():
         yield from _units_once(rollout, found, facts.unit_events.get(rollout, ()))

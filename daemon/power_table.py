@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from daemon.traffic_rates import Rates
+from deploy.guards import REWARD_WEIGHT
 from deploy.power import Outlook, forecast, units_to_verdict
-from deploy.processes import HARM_WEIGHTS
 from deploy.rollout import RolloutConfig
 
 EFFECTS: Final = (0.02, 0.05, 0.1, 0.2)
@@ -92,7 +92,7 @@ def _row(basis: Assumed, effect: float, config: RolloutConfig) -> Json:
     )
     expected = forecast(outlook, config)
     # Harm is decided on the weighted mean of four processes: the rewards' own must be 1/weight larger to carry it.
-    alpha = config.alpha * HARM_WEIGHTS["harm_reward"]
+    alpha = config.alpha * REWARD_WEIGHT
     harm = units_to_verdict(effect * basis.slice_share, basis.reward_variance, config.share_small, alpha)
     hourly = basis.units_per_hour
     wait = (config.maturity_s + config.lateness_s) / 3600.0

@@ -21,6 +21,7 @@ from daemon.explain.explanation import Arm, Decided, Explanation, Measure, Remed
 from daemon.explain.rollout_words import CAN_DO, NEXT, WHAT, words
 from daemon.store import Read, rollouts, units
 from daemon.store import ledger as entries
+from deploy.guards import GUARDS
 from deploy.processes import UnitEvent
 from deploy.rollout import FINAL, LIVE, Phase, RolloutConfig
 from deploy.verdict import numbers
@@ -32,9 +33,8 @@ _TESTS: Final[tuple[tuple[str, str], ...]] = (
     ("superior_in_slice", "better on the alarm's slice; the other half of the second step"),
     ("sample_ratio", "the arms are not as large as they were drawn; voids the comparison"),
     ("harm_reward", "part of harm: users rate the candidate lower"),
-    ("harm_safety", "part of harm: safety"),
-    ("harm_errors", "part of harm: it fails more often"),
-    ("harm_latency", "part of harm: it is slow more often"),
+    *((f"harm_{guard.name}", f"part of harm: {guard.reason.replace('_', ' ')}") for guard in GUARDS.values()),
+    ("feedback_rate", "one arm is rated more often than twice as often as the other; voids the comparison"),
 )
 
 

@@ -245,7 +245,7 @@ def running(store: Store) -> rollouts.Rollout:
         phase=Phase.CANARY_HALF.value,
         active=True,
         reason="test",
-        data={"config": config.model_dump(mode="json"), "latency_tau_s": 10.0, "slice": None},
+        data={"config": config.model_dump(mode="json"), "slice": None},
         started_at=1000.0,
         changed_at=1000.0,
         deadline=9000.0,

@@ -176,7 +176,7 @@ class CountingWatch:
         )
         return [alarm]
 
-    def observe_reward(self, exchange: Exchange, reward: float) -> list[Alarm]:
+    def observe_reward(self, exchange: Exchange, reward: float, sent_at: float | None = None) -> list[Alarm]:
         """Nothing to say."""
         return []
 

@@ -79,7 +79,6 @@ rollout:
   deadline_s: 120.0
   probation_units: 8
   probation_s: 40.0
-  latency_slo_s: 5.0
   kill_errors: 4
   kill_sessions: 2
 cycle:
