@@ -81,7 +81,7 @@ class RolloutStart:
         bounds = Bounds(
             config.first_token_slo_s or tau_from(first, LEAST_FOR_BOUNDS),
             config.token_slo_s or tau_from(paces, LEAST_FOR_BOUNDS),
-            tau_from(tokens, LEAST_FOR_BOUNDS),
+            Bounds.rambling(tau_from(tokens, LEAST_FOR_BOUNDS)),
         )
         before = Before(len(recent), sum(failed(x) for x in recent))
         return {"bounds": bounds.to_dict(), "before": before.to_dict()}

@@ -181,3 +181,10 @@ def test_order_of_arrival_does_not_change_the_promote_path(seed: int) -> None:
         ends.append(evidence.processes)
     assert ends[0].non_inferior_small == ends[1].non_inferior_small
     assert ends[0].superior_in_slice == ends[1].superior_in_slice
+
+
+def test_a_right_answer_that_is_longer_than_usual_is_not_rambling() -> None:
+    assert Bounds.rambling(None) is None
+    usual = 8.0
+    bound = Bounds.rambling(usual)
+    assert bound is not None and 3 * usual < bound < 10 * usual
