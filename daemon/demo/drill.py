@@ -47,13 +47,14 @@ DRILL_CONFIG: Json = {
     "monitors": {"reference_size": 800},
 }
 """Three trainings have to fit into six minutes; the gate is the demo's. The cooldown leaves (b) to the drill."""
-SELECTION_OFF: Json = {"selection": {"enabled": False}}
+SELECTION_OFF: Json = {"selection": {"enabled": False}, "training": {"warm_start": False}}
+"""From the base, as the promoted version was: the same feedback, and nothing between it and the trainer."""
 UNPROTECTED: Json = {"training": {"kl_weight": 1.0, "learning_rate": 0.01}}
 """Large steps, loosely held: what is replayed stays within two points, what is not falls to a fifth."""
 SILENT_SHARE = 0.3
 """Share of the traffic with which the silent desk returns."""
-SETTLE_EXCHANGES = 1200
-"""Exchanges after a promotion in which the monitors take the then-current traffic as their reference."""
+SETTLE_EXCHANGES = 400
+"""Exchanges after a promotion whose traffic is the one that the monitors have just taken as their reference."""
 SECOND_CORRECTIONS = 420
 """Corrections of the second desk before its candidate is trained."""
 WATCH_AFTER_S = 5.0
@@ -125,10 +126,9 @@ async def _promote_first(stand: Stand, figures: DrillFigures) -> None:
 
 
 async def _settle(stand: Stand) -> None:
-    """All known desks in equal parts until the monitors have their new reference."""
+    """The same traffic a little longer: a mix that changed now would be a drift, and answered as one."""
     stand.watch.stage("settle")
     stand.users.phase = "settle"
-    stand.mix.change(even([*stand.world.present_desks, stand.world.new_desks[0]]))
     target = stand.journal.requests + SETTLE_EXCHANGES
     while stand.journal.requests < target:
         stand.check()
