@@ -184,6 +184,7 @@ async def _undefended(stand: Stand, figures: DrillFigures, faults: Faults) -> No
 async def _second_labels(stand: Stand) -> None:
     """Wait for the second desk's own alarm, which names the slice to learn, and for its corrections."""
     stand.watch.stage("second_labels")
+    stand.users.pace(stand.script.users.rate)  # the gate's pace would take minutes
     desk = stand.world.new_desks[1]
     since = next(at for at, word in stand.marks if word == "second desk")
 
