@@ -42,11 +42,14 @@ from daemon.demo.stand import Stand
 DRILL = Script(quiet_exchanges=1500, scenario_s=360.0)
 """Less quiet traffic than the demo: false alarms are the demo's question."""
 DRILL_CONFIG: Json = {
-    "cycle": {"min_labels": 400, "cooldown_s": 60.0, "job_lease_s": 4.0},
+    "cycle": {"min_labels": 400, "cooldown_s": 60.0, "job_lease_s": 4.0, "history_s": 120.0},
     "training": {"steps": 200},
     "monitors": {"reference_size": 800},
 }
-"""Three trainings have to fit into six minutes; the gate is the demo's. The cooldown leaves (b) to the drill."""
+"""Three trainings have to fit into six minutes; the gate is the demo's. The cooldown leaves (b) to the drill. The
+silent desk is asked in the quiet phase only, and the history is shorter than the time from there to the harmful
+candidate.
+"""
 SELECTION_OFF: Json = {"selection": {"enabled": False}, "training": {"warm_start": False}}
 """From the base, as the promoted version was: the same feedback, and nothing between it and the trainer."""
 UNPROTECTED: Json = {"training": {"kl_weight": 1.0, "learning_rate": 0.01}}
@@ -116,6 +119,8 @@ async def play_drill(stand: Stand, faults: Faults, limit_s: float) -> DrillFigur
 
 
 async def _promote_first(stand: Stand, figures: DrillFigures) -> None:
+    # The silent desk is still asked: the first version keeps what is replayed. It leaves when the new desk appears.
+    stand.mix.change(even(list(stand.world.old_desks)))
     await quiet(stand, stand.script.quiet_exchanges)
     at = appear(stand, stand.world.new_desks[0], "drift")
     before = stand.watcher.seen.status.get("champion")
