@@ -115,7 +115,7 @@ class ManyRollouts:
         enough = self._matured.min(axis=0) >= config.min_units_per_arm
         passed = going & (self.phase == _SMALL) & enough & (self._small_e >= self._promote_bound)
         better = (self._slice_e >= self._promote_bound) & (self._half_e >= self._promote_bound)
-        proved = going & (self.phase == _HALF) & better
+        proved = going & (self.phase == _HALF) & enough & better
         ended = going & (self.phase == _PROBATION) & (self.assigned - self._since >= config.probation_units)
         moves = (
             (harmed, _ROLLED_BACK),

@@ -85,7 +85,7 @@ class RolloutConfig(BaseModel):
     """Consecutive 5xx of the candidate that end it at once..."""
     kill_sessions: Annotated[int, Field(ge=1)] = 5
     """...when they come from at least this many sessions."""
-    fleet_window: Annotated[int, Field(ge=1)] = 200
+    fleet_window: Annotated[int, Field(ge=1, le=400)] = 200
     """Newest exchanges, both arms, that are held against the time before the canary."""
     fleet_errors_factor: Annotated[float, Field(ge=1)] = 3.0
     """Error share that ends a rollout: this many times the one before, plus 5 points for shares that were tiny."""
