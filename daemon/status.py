@@ -84,9 +84,11 @@ def _rollout(row: rollouts.Rollout, evidence: Evidence | None) -> Json:
 
 def _evidence(evidence: Evidence, config: RolloutConfig) -> Json:
     seen = numbers(evidence.processes)
-    units = {"e_harm": "units_rewarded", "e_sample_ratio": "units"}
+    units = {"e_harm": "units_rewarded", "e_feedback_rate": "units_rewarded", "e_sample_ratio": "units"}
     shown: Json = {}
     for key, value in seen.items():
+        if key.startswith("e_harm_") and value == 1.0:
+            continue  # a guardrail that has had no event
         if key.startswith("e_"):
             counted = seen[units[key]] if key in units else seen["units_matured_control"] + seen["units_matured_canary"]
             shown[key[2:]] = {"e": value, "needs": config.threshold, "units": int(counted)}
