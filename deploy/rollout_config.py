@@ -113,3 +113,10 @@ class RolloutConfig(BaseModel):
     def promote_threshold(self) -> float:
         """E-value at which a step passes: 1 over the smaller of the two alphas."""
         return 1.0 / min(self.alpha, self.alpha if self.alpha_promote is None else self.alpha_promote)
+
+    @property
+    def void_threshold(self) -> float:
+        """E-value at which a comparison is void: ten times the threshold. A broken assignment shows in every unit, so
+        that this costs little, and all ways back together err hardly more often than harm alone.
+        """
+        return 10.0 * self.threshold

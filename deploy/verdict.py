@@ -105,9 +105,9 @@ def _way_back(state: Processes, kill: Kill, config: RolloutConfig) -> tuple[Sign
     if harm_e(state) >= config.threshold:
         logs = {name: math.log(weight) + log for name, (weight, log) in harm_logs(state).items()}
         return Signal.HARM, HARM_REASONS[max(logs, key=lambda name: logs[name])]
-    if _e(ratio.log_e(state.sample_ratio)) >= config.threshold:
+    if _e(ratio.log_e(state.sample_ratio)) >= config.void_threshold:
         return Signal.VOID, "sample_ratio_mismatch"
-    if _e(feedback_log_e(state)) >= config.threshold:
+    if _e(feedback_log_e(state)) >= config.void_threshold:
         return Signal.VOID, "feedback_rate_differs"
     return None
 
