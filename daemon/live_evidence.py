@@ -63,6 +63,7 @@ def restore(read: Read, row: rollouts.Rollout, join: JoinConfig = _JOIN) -> Evid
         ],
         events,
         Before.from_dict(row.data.get("before")),
+        sliced=row.data.get("slice") is not None,
     )
     _recall_open(read, row, evidence, Joiner(join))
     newest = exchanges.newest_of_rollout(read, row.id, KILL_MEMORY * evidence.config.kill_errors)

@@ -75,6 +75,7 @@ def test_the_weights_of_the_harm_evidence_sum_to_one() -> None:
 ARMS = {"canary only": (True,), "control only": (False,), "both": (True, False)}
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     arms=st.sampled_from(sorted(ARMS)),
@@ -104,7 +105,7 @@ def test_broken_constant_one_armed_and_empty_inputs_never_promote(
                     return
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(0, 10_000))
 def test_redelivery_changes_nothing(seed: int) -> None:
     rng = random.Random(seed)

@@ -106,6 +106,18 @@ def test_errors_and_slow_replies_count_once_per_session_and_identity() -> None:
     assert [seen.count(p) for p in (Path.ERROR, Path.FIRST_TOKEN, Path.PACE, Path.LENGTH)] == [1, 1, 1, 0]
 
 
+def test_behaviour_counts_where_nothing_was_to_change() -> None:
+    """Overlong replies and errors, inside and outside of the slice; without a slice everything counts."""
+    for sliced, expected in ((True, [Path.ERROR, Path.ERROR, Path.LENGTH]), (False, [Path.ERROR, Path.LENGTH] * 2)):
+        evidence, seen = Evidence("r1", CONFIG, BOUNDS, in_slice, sliced=sliced), list[Path]()
+        for i, prompt in enumerate(("where is my parcel", "something else")):
+            long = exchange(f"s{i}", prompt=prompt).model_copy(update={"completion_tokens": 51})
+            ticks = [evidence.observe_exchange(exchange(f"s{i}", prompt=prompt, status=500), True)]
+            ticks.append(evidence.observe_exchange(long, False))
+            seen += [p for p in paths(*ticks) if p is not Path.ASSIGNED]
+        assert sorted(seen) == sorted(expected)
+
+
 def test_an_error_hidden_by_a_retry_feeds_the_kill_switch_and_a_success_resets_it() -> None:
     evidence = fresh()
     for i in range(7):
@@ -147,7 +159,8 @@ def play(seed: int, units: int) -> tuple[Evidence, list[UnitEvent], list[Evidenc
         status, said = rng.choices([200, 500], [4, 1])[0], rng.choice(["on its way", "I cannot help", "  "])
         slow = {"completion": said, "first_token_s": rng.choice([0.1, 0.1, 2.0]), "completion_tokens": 1 + i % 60}
         who = f"u{rng.randrange(units)}"
-        x = exchange(f"s{i}", canary=rng.random() < 0.5, at=i * 0.1, identity=who, status=status)
+        text = rng.choice(["where is my parcel", "something else"])
+        x = exchange(f"s{i}", canary=rng.random() < 0.5, at=i * 0.1, identity=who, status=status, prompt=text)
         x = x.model_copy(update=slow)
         seen.append(x)
         for each in (evidence, *copies):
