@@ -131,7 +131,7 @@ def test_an_error_hidden_by_a_retry_feeds_the_kill_switch_and_a_success_resets_i
 def test_trouble_of_both_arms_is_seen_and_ends_with_its_cause() -> None:
     config = CONFIG.model_copy(update={"fleet_window": 40})
     evidence = fresh(config, Before(1000, 10))
-    for i in range(40):
+    for i in range(42):
         evidence.observe_exchange(exchange(f"a{i}", canary=i % 2 == 0, status=500 if i % 4 < 2 else 200), True)
     assert evidence.kill.fleet == "fleet_errors"
     for i in range(40):
