@@ -216,7 +216,7 @@ class Controller:
                 return wanted, served, RouteAck(self._p.routing.epoch, {}, self._p.clock(), 0.0)
             serving = None if route is None else route.split.candidate if route.split else route.control
             in_rollout = route is not None and route.split is not None
-            left, target = self._standing.way_back(serving, to, in_rollout=in_rollout, resident=self._resident)
+            left, target = self._standing.way_back(serving, to, in_rollout=in_rollout, resident=self._held)
             if to is not None and not self._resident(target):
                 raise Refused(
                     "target_not_resident",
@@ -337,6 +337,10 @@ class Controller:
     def _resident(self, version: str | None) -> bool:
         alive = [r for r in self._seen.replicas if r.alive]
         return version is None or (bool(alive) and all(r.proved.get(version) for r in alive))
+
+    def _held(self, version: str) -> bool:
+        """Whether some replica can serve it at once; the others load it at the next tick."""
+        return any(r.alive and r.proved.get(version) for r in self._seen.replicas)
 
     def _refresh_quietly(self) -> None:
         try:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from daemon import cycle as cycle_table
@@ -280,9 +281,7 @@ def one_rollout_one_epoch(facts: Facts) -> Iterator[str]:
     active = [r.id for r in facts.rollouts if r.active]
     if len(active) > 1:
         yield f"{len(active)} active rollouts: {active}"
-    for before, after in zip(
-        facts.written[max(0, facts.written_from - 1) :], facts.written[max(1, facts.written_from) :], strict=False
-    ):
+    for before, after in pairwise(facts.written[max(0, facts.written_from - 1) :]):
         old, new = before.file, after.file
         if new.epoch < old.epoch or (new.epoch == old.epoch and not _renewal(old, new)):
             yield f"epoch {new.epoch} ({new.actor}, {new.reason}) after {old.epoch} ({old.actor}, {old.reason})"
@@ -383,6 +382,8 @@ def _learned_from_suspended(facts: Facts) -> Iterator[str]:
 
 def by_the_table(facts: Facts) -> Iterator[str]:
     """R5."""
+    for before, after in pairwise(facts.written[max(0, facts.written_from - 1) :]):
+        yield from _control_moved(facts, before.file, after.file)
     if facts.ledger_from >= len(facts.ledger):
         return
     phases: dict[str, str] = {}
@@ -411,6 +412,17 @@ def by_the_table(facts: Facts) -> Iterator[str]:
             yield f"{row.id} is in {row.phase}, the ledger says {phases.get(row.id)}"
         if row.active != (cycle_table.Phase(row.phase) in cycle_table.OPEN):
             yield f"{row.id} is in {row.phase} and {'' if row.active else 'in'}active"
+
+
+def _control_moved(facts: Facts, before: RouteFile, after: RouteFile) -> Iterator[str]:
+    """What serves changes by a promotion, by a way back, or from the base to the identity, and by nothing else."""
+    old, new = before.route(facts.alias), after.route(facts.alias)
+    if old is None or new is None or old.control == new.control or ":" in after.reason:
+        return
+    promoted = old.split is not None and new.control == old.split.candidate
+    resumed = new.split is not None and new.split.candidate == old.control  # the promotion's rows never came
+    if not (promoted or resumed) and (old.control, new.control) != (None, facts.identity):
+        yield f"control moved from {old.control} to {new.control} by {after.reason}"
 
 
 def _moved(kind: str, before: str | None, signal: str) -> str | None:
@@ -523,9 +535,9 @@ def rolls_back(facts: Facts) -> Iterator[str]:
         route = None if one.file is None else one.file.route(facts.alias)
         if route is None or route.split is not None or route.control != one.target:
             yield f"a rollback to {one.target} left the route {route}"
-        for replica in one.up:
-            if replica.settled and one.target is not None and one.target not in replica.holds:
-                yield f"a rollback went to {one.target}, which {replica.name} does not hold"
+        settled = [replica for replica in one.up if replica.settled]
+        if settled and one.target is not None and not any(one.target in replica.holds for replica in settled):
+            yield f"a rollback went to {one.target}, which no replica holds"
 
 
 INVARIANTS: Final = (

@@ -9,8 +9,10 @@ from typing import Final
 from daemon import ledger
 from daemon.config import Config
 from daemon.faults import Refused
+from daemon.standing import standing
 from daemon.store import Tx, buffers, cycles, denials, exchanges, rollouts, suspended, versions
 from deploy.rollout import Phase
+from deploy.routes import Route
 
 LEAST_FOR_TAU: Final = 2000
 """Requests from which the control's 95th percentile of latency is taken."""
@@ -21,8 +23,10 @@ NO_TAU_S: Final = 3600.0
 class RolloutStart:
     """Opens rollouts."""
 
-    def __init__(self, config: Config, identity: str | None, clock: Callable[[], float]) -> None:
-        self._config, self._identity, self._clock = config, identity, clock
+    def __init__(
+        self, config: Config, identity: str | None, route: Callable[[], Route | None], clock: Callable[[], float]
+    ) -> None:
+        self._config, self._identity, self._route, self._clock = config, identity, route, clock
 
     def start(self, tx: Tx, cycle: cycles.Cycle, version: str) -> str:
         """The id of the new rollout. Raises Refused for a denied version, or one that learned from suspended
@@ -36,8 +40,8 @@ class RolloutStart:
             learned = {item.exchange_id for item in buffers.items(tx, row.buffer, "new")}
             if learned & suspended.all_ids(tx):
                 raise Refused("suspended_examples", f"{version} learned from examples that a rollback suspended")
-        stack = versions.promoted_stack(tx, name)
-        control = stack[0].version if stack else self._identity
+        # By the route, and within the transaction: a rollback whose rows are still to come has left the champion.
+        control = standing(tx, name, self._identity, self._route()).champion or self._identity
         rollout = f"rollout-{uuid.uuid4().hex[:10]}"
         data = {
             "config": self._config.rollout.model_dump(mode="json"),

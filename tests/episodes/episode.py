@@ -105,6 +105,15 @@ class Episode:
             tail = [f"{e.at:.1f} {e.kind} {e.subject} {e.reason} {_short(e.data)}" for e in facts.ledger[-TAIL:]]
             self.failure = Failure(self.seed, len(self.done), found[0], self.done, tail)
 
+    def count(self, ends: Counter[str]) -> None:
+        """Add what happened in it: what a run has met."""
+        tables = self.camera.tables()
+        ends.update(r.phase for r in tables.rollouts.values())
+        ends.update(f"cycle {c.reason}" for c in tables.cycles.values())
+        ends.update(f"rollback {e.reason}" for e in tables.ledger if e.kind == "rollback")
+        ends["crashes"] += self.world.crashes
+        ends["suspensions"] += bool(tables.suspended)
+
     # ------------------------------------------------------------------------------------------------------ steps
 
     def _tick(self) -> None:
@@ -132,7 +141,7 @@ class Episode:
 
     def _traffic(self) -> None:
         world = self.world
-        for _ in range(world.rng.randrange(1, 6)):
+        for _ in range(world.rng.randrange(1, 7)):
             world.request()
         world.arrive()
 
@@ -266,7 +275,7 @@ WEIGHTS: Final = (
     ("tick_disturbed", 2),
     ("read", 14),
     ("read_crashing", 1),
-    ("traffic", 16),
+    ("traffic", 18),
     ("arrive", 4),
     ("garbage", 0.5),
     ("wait", 4),
@@ -288,6 +297,10 @@ WEIGHTS: Final = (
 """Steps and how often each is drawn, in per cent (nearly)."""
 
 
+ENDS: Counter[str] = Counter()
+"""What the episodes of this process have met."""
+
+
 def _short(data: Any) -> str:
     return " ".join(
         f"{k}={v}"
@@ -303,7 +316,9 @@ def play(seeds: Iterable[int], stop: bool = True) -> tuple[int, list[Failure]]:
     with stage():
         for seed in seeds:
             played += 1
-            found = Episode(seed).play()
+            episode = Episode(seed)
+            found = episode.play()
+            episode.count(ENDS)
             if found is not None:
                 failures.append(found)
                 if stop:
@@ -318,6 +333,7 @@ def main() -> int:
     began = time.process_time()
     played, failures = play(range(first, last + 1), stop=False)
     seconds = time.process_time() - began
+    print(dict(sorted(ENDS.items())))
     names = Counter(f.broken.name for f in failures)
     for failure in failures[:5]:
         print(failure, end="\n\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -14,12 +14,15 @@ from types import SimpleNamespace
 from typing import Any, Final, cast
 
 import daemon.adoption
+import daemon.controller
 import daemon.ingest
 import daemon.learning
 import daemon.residency
 import daemon.rolling
 import daemon.rollout_start
 import daemon.troubles
+from daemon import cycle as cycle_table
+from daemon import ledger
 from daemon.api.ports import By
 from daemon.config import Config, parse_config
 from daemon.controller import Controller, Parts
@@ -31,7 +34,7 @@ from daemon.residency import Residency
 from daemon.rolling import Rolling
 from daemon.rollout_start import RolloutStart
 from daemon.routing import Routing
-from daemon.store import Store, StoreError, StoreUnavailable, versions
+from daemon.store import Store, StoreError, StoreUnavailable, buffers, cycles, rollouts, versions
 from deploy.power import Outlook
 from deploy.routes import Route, RouteFile
 from streams.codec import Decoded
@@ -69,9 +72,9 @@ agent: {{replicas: [{{name: replica-0, url: "http://127.0.0.1:1"}}]}}
 rollout:
   share_small: 0.3
   share_probation: 0.8
-  alpha: 0.3
-  margin_small: 0.3
-  margin_half: 0.2
+  alpha: 0.45
+  margin_small: 0.5
+  margin_half: 0.4
   min_units_per_arm: 2
   maturity_s: 4.0
   lateness_s: 1.0
@@ -92,6 +95,31 @@ cycle:
   reward_grace_s: 5.0
   job_lease_s: 8.0
 """
+
+
+AN_EXCHANGE: Final = Exchange(
+    exchange_id="x",
+    deployment=DEPLOYMENT,
+    tenant="default",
+    session="s",
+    identity="u",
+    messages=(Message(role="user", content="question"),),
+    completion="answer",
+    version=BASE,
+    received_at=0.0,
+    dispatched_at=0.0,
+    completed_at=0.0,
+    status=200,
+)
+A_THUMB: Final = Feedback(
+    feedback_id="f",
+    exchange_id="x",
+    deployment=DEPLOYMENT,
+    tenant="default",
+    kind=FeedbackKind.THUMB,
+    trust=Trust.TOKEN,
+    sent_at=0.0,
+)
 
 
 @cache
@@ -244,7 +272,7 @@ class World:
             cast("Any", self.registry),
             cast("Any", Builder(self.store)),
             cast("Any", Gate(self.host, residency, self.qualities)),
-            RolloutStart(config, identity, clock).start,
+            RolloutStart(config, identity, lambda: routing.route, clock).start,
             lambda _cycle, _result: Outlook(0.3, 0.6, 1.0, 0.25, 10.0),
             ingest.newest_slice,
             clock,
@@ -389,7 +417,7 @@ class World:
         old = rng.random() < 0.2 and number > 1
         session = f"s{rng.randrange(1, number) if old else number}"
         choice = host.choose(replica, session)
-        version, attempts = choice.version or BASE, ()
+        version = choice.version or BASE
         if choice.version is not None and choice.version not in replica.models:
             version = BASE
         quality = self.qualities.get(version, PLAIN)
@@ -398,41 +426,34 @@ class World:
         proved = version in replica.truth
         host.served.append(Served(replica.name, str(replica.incarnation), version, epoch, proved))
         drift = rng.random()
-        exchange = Exchange.model_construct(
-            exchange_id=f"x{number}",
-            deployment=DEPLOYMENT,
-            tenant="default",
-            session=session,
-            identity=f"u{session}",
-            messages=(Message.model_construct(role="user", content=f"question {number}"),),
-            completion="answer",
-            finish_reason="input" if drift < 0.02 else "reward" if drift < 0.03 else None,
-            version=version,
-            rollout=choice.rollout,
-            arm=choice.arm,
-            propensity=choice.propensity,
-            route_epoch=epoch,
-            received_at=self.now,
-            dispatched_at=self.now,
-            completed_at=self.now + 0.1,
-            status=status,
-            attempts=attempts,
-        )
+        facts: dict[str, Any] = {
+            "exchange_id": f"x{number}",
+            "session": session,
+            "identity": f"u{session}",
+            "finish_reason": "input" if drift < 0.02 else "reward" if drift < 0.03 else None,
+            "version": version,
+            "rollout": choice.rollout,
+            "arm": choice.arm,
+            "propensity": choice.propensity,
+            "route_epoch": epoch,
+            "received_at": self.now,
+            "dispatched_at": self.now,
+            "completed_at": self.now + 0.1,
+            "status": status,
+        }
+        exchange = AN_EXCHANGE.model_copy(update=facts)
         self.send(exchange, rng.choice((0.0, 0.0, 0.0, 1.0, 3.0)))
         if rng.random() < 0.75:
             delay = rng.choice((0.5, 1.0, 1.0, 2.0, 6.0, 60.0))
-            said = Feedback.model_construct(
-                feedback_id=f"f{number}",
-                exchange_id=f"x{number}",
-                deployment=DEPLOYMENT,
-                tenant="default",
-                session=session,
-                identity=f"u{session}",
-                kind=FeedbackKind.THUMB,
-                value=rng.random() < quality.up,
-                trust=Trust.TOKEN,
-                sent_at=self.now + delay,
-            )
+            facts = {
+                "feedback_id": f"f{number}",
+                "exchange_id": f"x{number}",
+                "session": session,
+                "identity": f"u{session}",
+                "value": rng.random() < quality.up,
+                "sent_at": self.now + delay,
+            }
+            said = A_THUMB.model_copy(update=facts)
             self.send(said, delay, "forged" if rng.random() < 0.05 else "t")
 
     def send(self, event: Exchange | Feedback, delay: float, token: str = "t") -> None:
@@ -515,11 +536,68 @@ class World:
                 if name != IDENTITY:
                     versions.promote(tx, name, float(at))
                     self.qualities[name] = Quality(0.5)
+        if self.mode != "observe" and rng.random() < 0.7:
+            self._furnish_rollout(stack)
         if stack and self.mode != "observe":
             route = Route(deployment=DEPLOYMENT, alias=ALIAS, control=stack[-1])
             self.host.write(
                 RouteFile(epoch=rng.choice((1, 7)), actor="daemon", reason="promoted", written_at=0.0, routes=(route,))
             )
+
+    def _furnish_rollout(self, stack: list[str]) -> None:
+        """A version that has just passed its gate, its rollout about to begin."""
+        buffer, version, rollout = sha256(b"before").hexdigest(), "support-0000000000ff", "rollout-before"
+        self.qualities[version] = quality = replace(quality_of(self.rng), gate="pass", finite=True)
+        if not quality.effect:
+            self.host.without_effect.add(version)
+        manifest = self.registry.admitted[version] = manifest_of(version, buffer)
+        control = stack[-1] if stack else IDENTITY
+        config, now = config_of(self.mode), self.now
+        data = {
+            "config": config.rollout.model_dump(mode="json"),
+            "latency_tau_s": 5.0,
+            "slice": None,
+            "cycle": "cycle-before",
+            "units_at_phase": 0,
+        }
+        entry = {"to_phase": "starting", "candidate": version, "control": control, "cycle": "cycle-before"}
+        with self.store.begin() as tx:
+            row = buffers.Buffer(buffer, DEPLOYMENT, "default", "manual", {}, now)
+            buffers.add(tx, row, [buffers.Item(f"x{n}", "new", "played", "selected") for n in range(1, 9)])
+            versions.register(
+                tx,
+                versions.Version(
+                    version, DEPLOYMENT, "default", "lora", manifest.digest, BASE_DIGEST, None, "gated",
+                    {"verdict": "pass"}, "manifest", buffer, now,
+                ),
+            )  # fmt: skip
+            cycles.create(
+                tx,
+                cycle="cycle-before",
+                deployment=DEPLOYMENT,
+                cause="manual",
+                phase="rolling",
+                reason="gate_passed",
+                data={"version": version, "rollout": rollout, "buffer": buffer, "overrides": {}},
+                at=now,
+            )
+            rollouts.create(
+                tx,
+                rollouts.Rollout(
+                    rollout, DEPLOYMENT, version, control, "manual", "starting", True, "gate_passed", data, now, now,
+                    now + config.rollout.deadline_s,
+                ),
+            )  # fmt: skip
+            ledger.append(tx, DEPLOYMENT, "cycle", "cycle-before", "asked_by_person", actor="tester", at=now)
+            for signal in ("enough_labels", "trained", "gate_passed"):
+                moved = _cycle_move(signal)
+                ledger.append(tx, DEPLOYMENT, "cycle", "cycle-before", signal, actor="daemon", at=now, data=moved)
+            ledger.append(tx, DEPLOYMENT, "rollout", rollout, "gate_passed", actor="daemon", at=now, data=entry)
+
+
+def _cycle_move(signal: str) -> dict[str, str]:
+    before, after = next((p, to) for (p, s), to in cycle_table.TABLE.items() if s == signal)
+    return {"from_phase": before.value, "to_phase": after.value, "signal": signal}
 
 
 # ---------------------------------------------------------------------------------------------------------- patching
@@ -561,6 +639,7 @@ def stage(twin: bool = True) -> Generator[None]:
         (daemon.learning, "uuid", ids),
         (daemon.rollout_start, "uuid", ids),
         (daemon.troubles, "log", silent),
+        (daemon.controller, "set_gauges", silent),
     ]
     if twin:
         patches.append((daemon.ingest, "decode", decode))

@@ -1,0 +1,215 @@
+"""Each invariant has a planted bug that it must catch: a checker that never fails proves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import pytest
+
+import daemon.adoption
+import daemon.rollback
+import daemon.rolling
+import daemon.rollout_start
+import tests.episodes.host
+import tests.episodes.played
+from daemon.controller import Controller
+from daemon.ingest import Ingest
+from daemon.invariants import INVARIANTS
+from daemon.residency import Residence, Residency
+from daemon.residents import Residents
+from daemon.rolling import Rolling
+from daemon.routing import Overtaken, Routing
+from daemon.standing import standing
+from daemon.store import rollouts
+from deploy.driver_errors import StaleRoute
+from deploy.rollout import Phase, Signal
+from deploy.verdict import Judgement
+from tests.episodes.episode import Episode
+from tests.episodes.world import stage
+
+MOST: Final = 400
+"""Seeds within which a bug must show."""
+Plant = Callable[[pytest.MonkeyPatch], None]
+PLANTED: Final[dict[str, tuple[str, Plant]]] = {}
+
+
+def plant(invariant: str) -> Callable[[Plant], Plant]:
+    """A bug that this invariant must see."""
+
+    def keep(bug: Plant) -> Plant:
+        PLANTED[bug.__name__] = (invariant, bug)
+        return bug
+
+    return keep
+
+
+def nothing(*_args: Any, **_more: Any) -> None:
+    """Does nothing."""
+
+
+@plant("E1")
+def a_batch_that_failed_is_not_read_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Ingest, "_begin", lambda self: self._restore())
+
+
+@plant("E2")
+def a_duplicate_counts_again(patch: pytest.MonkeyPatch) -> None:
+    honest: Any = getattr(Ingest, "_insert")  # noqa: B009
+
+    def insert(self: Ingest, tx: Any, decoded: Any) -> Any:
+        _, said, first = honest(self, tx, decoded)
+        return {d.event_id for d in decoded}, said, first
+
+    patch.setattr(Ingest, "_insert", insert)
+
+
+@plant("A1")
+def nothing_is_proved_before_it_gets_weight(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Residency, "everywhere", lambda *_args: Residence(True, "resident"))
+
+
+@plant("A1")
+def a_failed_gate_passes(patch: pytest.MonkeyPatch) -> None:
+    honest = tests.episodes.played.GateResult
+
+    def result(verdict: str, **more: Any) -> Any:
+        made = honest(verdict="fail" if verdict == "pass" else "error", **more)
+        return Lying(made)
+
+    class Lying:
+        verdict = "pass"
+
+        def __init__(self, made: Any) -> None:
+            self._made = made
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._made, name)
+
+    patch.setattr(tests.episodes.played, "GateResult", result)
+
+
+@plant("A1")
+def a_proof_that_the_store_did_not_take_is_taken_for_recorded(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Residency, "_is_recorded", lambda *_args: True)
+
+
+@plant("A3")
+def a_gateway_is_always_ready(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(tests.episodes.host, "missing_champions", lambda *_args: [])
+
+
+@plant("R1")
+def an_agent_takes_any_epoch_from_a_writer_that_does_not_look(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(tests.episodes.host, "is_newer", lambda *_args: True)
+    patch.setattr(Routing, "adopt", lambda self, _found: self.generation)
+
+
+@plant("R2")
+def the_rows_end_a_rollout_and_nobody_ends_its_share(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Rolling, "_leave", nothing)
+
+
+@plant("R3")
+def only_the_champion_is_kept_resident(patch: pytest.MonkeyPatch) -> None:
+    honest = Residents.keep
+    patch.setattr(Residents, "keep", lambda self, versions, replicas: honest(self, versions[:1], replicas))
+
+
+@plant("R4")
+def nobody_writes_the_deny_list(patch: pytest.MonkeyPatch) -> None:
+    for module in (daemon.adoption, daemon.rollback, daemon.rolling):
+        patch.setattr(module, "deny", nothing)
+
+
+@plant("R5")
+def a_version_that_was_passed_over_stays_in_the_stack(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(daemon.rollback, "_between", lambda *_args: [])
+    patch.setattr(daemon.rollout_start, "standing", _by_the_rows_alone)
+
+
+def _by_the_rows_alone(read: Any, deployment: str, identity: str | None, _route: object) -> Any:
+    return standing(read, deployment, identity, None)
+
+
+@plant("R4")
+def suspended_examples_do_not_matter(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(daemon.rollout_start.suspended, "all_ids", lambda _read: set())
+
+
+@plant("R5")
+def a_rollback_ends_a_rollout_without_a_word(patch: pytest.MonkeyPatch) -> None:
+    def end(tx: Any, _deployment: str, row: rollouts.Rollout, _by: object, now: float) -> None:
+        rollouts.update_phase(tx, row.id, phase=Phase.ABORTED.value, reason="gone", at=now, ended=True)
+
+    patch.setattr(daemon.rollback, "_end", end)
+
+
+@plant("R6")
+def a_step_passes_without_data(patch: pytest.MonkeyPatch) -> None:
+    def judge(phase: Phase, *_more: Any) -> Judgement:
+        forward = Signal.NO_HARM if phase is Phase.PROBATION else Signal.STEP_PASSED
+        return Judgement(None if phase is Phase.AWAITING_PROMOTION else forward, "why_not", {})
+
+    patch.setattr(daemon.rolling, "judge", judge)
+
+
+@plant("L1")
+def a_deadline_is_never_reached(patch: pytest.MonkeyPatch) -> None:
+    honest: Any = getattr(Rolling, "_look")  # noqa: B009
+
+    def look(self: Rolling, *args: Any) -> Any:
+        signal, reason, facts = honest(self, *args)
+        return None if signal is Signal.DEADLINE else signal, reason, facts
+
+    patch.setattr(Rolling, "_look", look)
+
+
+@plant("L1")
+def a_lease_is_renewed_by_the_wall_clock(patch: pytest.MonkeyPatch) -> None:
+    honest = Routing.renew
+
+    def renew(self: Routing, every_s: float) -> bool:
+        known: Any = self
+        return known._clock() - known._renewed_at >= every_s and honest(self, every_s)
+
+    patch.setattr(Routing, "renew", renew)
+
+
+@plant("L2")
+def a_faster_writer_ends_a_rollback(patch: pytest.MonkeyPatch) -> None:
+    honest = Routing.serve
+
+    def serve(self: Routing, *args: Any, **more: Any) -> Any:
+        try:
+            return honest(self, *args, **more)
+        except Overtaken as error:
+            if isinstance(error.__cause__, StaleRoute):
+                raise error.__cause__ from None
+            raise
+
+    patch.setattr(Routing, "serve", serve)
+
+
+@plant("L2")
+def a_rollback_goes_to_what_is_not_loaded(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Controller, "_held", lambda *_args: True)
+
+
+def test_every_invariant_has_a_planted_bug() -> None:
+    assert {name for name, _ in PLANTED.values()} == {one.name for one in INVARIANTS}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bug", PLANTED)
+def test_a_planted_bug_is_caught_by_its_invariant(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, put = PLANTED[bug]
+    invariant = tuple(one for one in INVARIANTS if one.name == name)
+    with stage():
+        put(monkeypatch)
+        for seed in range(MOST):
+            found = Episode(seed, invariants=invariant).play()
+            if found is not None and found.broken.name == name:
+                print(f"{bug}: {name} at seed {seed}, step {found.step}: {found.broken.detail}")
+                return
+    pytest.fail(f"{MOST} episodes and {name} saw nothing of: {bug}")
