@@ -314,6 +314,8 @@ class Controller:
                 raise Refused(
                     "wrong_phase", f"rollout {row.id} is in phase {phase.value}; this needs one of: {allowed}"
                 )
+            if phase is Phase.PROBATION and signal is Signal.APPROVED:
+                self._must_be_proved(row)
             observed = self._p.ingest.observed()
             facts = {} if observed is None else numbers(observed.processes)
             try:
@@ -325,6 +327,12 @@ class Controller:
             self._rebase()
             self._refresh()
         return {"rollout": row.id, "candidate": row.candidate, "phase": after.value}
+
+    def _must_be_proved(self, row: rollouts.Rollout) -> None:
+        """A person promotes past the statistics, never past the effect proof (A1). Raises Refused."""
+        found = self._p.residency.everywhere(row.candidate, self._p.agent.observe().replicas, row.id)
+        if not found.ok:
+            raise Refused("not_now", f"{row.candidate} is not proved on every replica ({found.reason}): try again")
 
     def _set_paused(self, by: By, paused: bool) -> Json:
         now = self._p.clock()
@@ -340,7 +348,7 @@ class Controller:
 
     def _held(self, version: str) -> bool:
         """Whether some replica can serve it at once; the others load it at the next tick."""
-        return any(r.alive and r.proved.get(version) for r in self._seen.replicas)
+        return any(r.alive and version in r.models for r in self._seen.replicas)
 
     def _refresh_quietly(self) -> None:
         try:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Final, cast
 
 from daemon import cycle as cycle_table
 from daemon.store.cycles import Cycle
@@ -137,6 +137,10 @@ class Facts:
     unit_events: Mapping[str, Sequence[UnitEvent]]
     events: Events | None = None
     """None: no batch was committed since the last snapshot."""
+    ticked: bool = False
+    """A tick has just come to its end, and nothing came in between."""
+    again: tuple[object, object] | None = None
+    """What the store and memory held before a redelivery or a restart, and after it."""
     lag: int = 0
     calm_s: float | None = None
     """Seconds of ticks and batches without any fault, at the end of a run; None while faults happen."""
@@ -224,6 +228,19 @@ def counted_once(facts: Facts) -> Iterator[str]:
         yield from _units_once(rollout, found, facts.unit_events.get(rollout, ()))
 
 
+def same_again(facts: Facts) -> Iterator[str]:
+    """E3."""
+    if facts.again is None or facts.again[0] == facts.again[1]:
+        return
+    before, after = facts.again
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        old, new = cast("Mapping[str, object]", before), cast("Mapping[str, object]", after)
+        changed = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+        yield f"a redelivery changed {', '.join(changed)}"
+    else:
+        yield f"a restart changed {before} to {after}"
+
+
 _ONCE: Final = ((Path.ASSIGNED.value,), (Path.PROMOTE.value, Path.CLOSED.value), (Path.HARM.value,))
 
 
@@ -251,7 +268,7 @@ def recorded_before_weight(facts: Facts) -> Iterator[str]:
         if one.version in facts.versions and not one.proved:
             yield f"{one.version} answered on {one.replica} ({one.incarnation}) without a proof"
     for replica in facts.replicas:
-        served = replica.control if replica.settled and replica.ready else None
+        served = replica.control if facts.ticked and replica.settled and replica.ready else None
         if served is not None and (served, replica.name, replica.incarnation) not in facts.proved:
             yield f"{served} serves on {replica.name} ({replica.incarnation}) and no proof of it is recorded"
 
@@ -543,6 +560,7 @@ def rolls_back(facts: Facts) -> Iterator[str]:
 INVARIANTS: Final = (
     Invariant("E1", "every event below the committed offset is stored or dead-lettered exactly once", stored_once),
     Invariant("E2", "each event counts once in each counter, detector and unit", counted_once),
+    Invariant("E3", "redelivery and restart give identical state", same_again),
     Invariant("A1", "weight only for a version with recorded digest, base, gate and proofs", recorded_before_weight),
     Invariant("A3", "a replica without the proved champion is not ready", ready_with_champion),
     Invariant("R1", "one active rollout, one writer epoch that only rises", one_rollout_one_epoch),

@@ -8,6 +8,8 @@ from typing import Any, Final
 import pytest
 
 import daemon.adoption
+import daemon.ingest
+import daemon.live_evidence
 import daemon.rollback
 import daemon.rolling
 import daemon.rollout_start
@@ -25,6 +27,7 @@ from daemon.store import rollouts
 from deploy.driver_errors import StaleRoute
 from deploy.rollout import Phase, Signal
 from deploy.verdict import Judgement
+from streams.join import Joiner
 from tests.episodes.episode import Episode
 from tests.episodes.world import stage
 
@@ -62,6 +65,23 @@ def a_duplicate_counts_again(patch: pytest.MonkeyPatch) -> None:
         return {d.event_id for d in decoded}, said, first
 
     patch.setattr(Ingest, "_insert", insert)
+
+
+@plant("E3")
+def a_seen_feedback_is_new_to_a_joiner(patch: pytest.MonkeyPatch) -> None:
+    insert = daemon.ingest.feedback.insert_new
+    patch.setattr(
+        daemon.ingest.feedback, "insert_new", lambda tx, said: insert(tx, said) | {f.feedback_id for f in said}
+    )
+    patch.setattr(Joiner, "_remember", lambda *_args: True)
+
+
+@plant("E3")
+def a_restart_forgets_the_order_of_units(patch: pytest.MonkeyPatch) -> None:
+    restore = daemon.live_evidence.Evidence.restore
+    patch.setattr(
+        daemon.live_evidence.Evidence, "restore", lambda *args: restore(*args[:-1], [e for e in args[-1] if e.seq % 5])
+    )
 
 
 @plant("A1")

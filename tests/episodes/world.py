@@ -60,7 +60,7 @@ from tests.episodes.played import (
     manifest_of,
     quality_of,
 )
-from tests.episodes.store_twin import StoreTwin, twin_rows
+from tests.episodes.store_twin import twin_rows
 
 ME: Final = By("tester", "because")
 JOIN: Final = JoinConfig(window_s=40.0, lateness_s=2.0, idle_s=5.0)
@@ -78,7 +78,7 @@ rollout:
   min_units_per_arm: 2
   maturity_s: 4.0
   lateness_s: 1.0
-  lease_s: 6.0
+  lease_s: 12.0
   deadline_s: 120.0
   probation_units: 8
   probation_s: 40.0
@@ -155,7 +155,6 @@ class World:
 
     seed: int
     store: Any
-    encode: bool = False
     rng: Random = field(init=False)
     now: float = 1_000_000.0
     """Wall clock of the host, seconds."""
@@ -172,6 +171,8 @@ class World:
     crashes: int = 0
     troubled: bool = False
     """A call failed by an injected fault since the newest complete tick."""
+    ticked: bool = False
+    intrusions: int = 0
     number: int = 0
     asides: list[tuple[float, Exchange | Feedback, str]] = field(
         default_factory=list[tuple[float, Exchange | Feedback, str]]
@@ -182,7 +183,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.rng = Random(self.seed)
-        self.log = Log(self.encode)
+        self.log = Log()
         count = self.rng.choice((1, 2, 2, 3))
         self.host = Host(
             [Replica(f"replica-{n}") for n in range(count)],
@@ -192,10 +193,9 @@ class World:
             loses=lambda: self.faults.loses > 0 and self.rng.random() < self.faults.loses,
         )
         self.registry = Registry(self.qualities)
-        if isinstance(self.store, StoreTwin):
-            self.store.before_begin = lambda: self._store_point("begin")
-            self.store.before_commit = lambda: self._store_point("commit")
-            self.store.after_commit = lambda: self.point("committed", False)
+        self.store.before_begin = lambda: self._store_point("begin")
+        self.store.before_commit = lambda: self._store_point("commit")
+        self.store.after_commit = lambda: self.point("committed", False)
 
     # ------------------------------------------------------------------------------------------------------ effects
 
@@ -212,12 +212,7 @@ class World:
 
     def failpoint(self, name: str) -> None:
         """Stands for ``streams.failpoints.failpoint``."""
-        self.point(name, not self.store_writing)
-
-    @property
-    def store_writing(self) -> bool:
-        """Whether a transaction is open: other threads would wait for it."""
-        return isinstance(self.store, StoreTwin) and self.store.writing
+        self.point(name, not self.store.writing)  # in a transaction other threads wait
 
     def _store_point(self, name: str) -> None:
         self.point(name, False)
@@ -232,6 +227,7 @@ class World:
 
     def _intrude(self) -> None:
         """What other threads and hosts may do at any instant."""
+        self.intrusions += 1
         match self.rng.randrange(4):
             case 0:
                 self.rollback(None)
@@ -341,8 +337,9 @@ class World:
             return
         self.troubled = False
         whole = [r for r in self.host.replicas if r.alive and not r.mute]
-        stamps = [(r, r.incarnation) for r in whole]
+        stamps, intrusions = [(r, r.incarnation) for r in whole], self.intrusions
         if self.guard("tick", controller.tick) and not self.troubled:
+            self.ticked = self.intrusions == intrusions
             for replica, incarnation in stamps:
                 same = replica.alive and not replica.mute and replica.incarnation == incarnation
                 replica.settled = same and self.mode != "observe"
@@ -619,7 +616,7 @@ def _on_stage() -> World:
 
 @contextmanager
 def stage(twin: bool = True) -> Generator[None]:
-    """Within, the product's failpoints, ids and (with the twin) its rows and codec are the world's."""
+    """Within, the product's failpoints, ids, codec and (with the twin) its rows are the world's."""
 
     def failpoint(name: str) -> None:
         _on_stage().failpoint(name)
@@ -634,6 +631,7 @@ def stage(twin: bool = True) -> Generator[None]:
     patches: list[tuple[Any, str, Any]] = [
         (daemon.adoption, "failpoint", failpoint),
         (daemon.ingest, "failpoint", failpoint),
+        (daemon.ingest, "decode", decode),
         (daemon.residency, "failpoint", failpoint),
         (daemon.rolling, "failpoint", failpoint),
         (daemon.learning, "uuid", ids),
@@ -641,8 +639,6 @@ def stage(twin: bool = True) -> Generator[None]:
         (daemon.troubles, "log", silent),
         (daemon.controller, "set_gauges", silent),
     ]
-    if twin:
-        patches.append((daemon.ingest, "decode", decode))
     kept = [(module, name, getattr(module, name)) for module, name, _ in patches]
     for module, name, value in patches:
         setattr(module, name, value)
