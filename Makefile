@@ -124,7 +124,7 @@ bench: env-daemon env-trainer ## measure what the README states (the programs of
 	@for name in $(BENCH); do echo "== $$name"; $(RUN) $(TRAINER)/bin/python -m tests.bench.$$name $(ARGS); done
 
 soak: services env-daemon env-trainer ## the fault harnesses with long counts (hours)
-	$(RUN) HOMEOSTAT_SOAK=1 $(TRAINER)/bin/python -m pytest -m soak $(ARGS)
+	$(RUN) HOMEOSTAT_SOAK=1 $(TRAINER)/bin/python -m pytest -m soak -o faulthandler_timeout=0 $(ARGS)
 
 # ------------------------------------------------------------------------------------------------- a broker to try out
 

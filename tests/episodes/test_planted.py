@@ -14,7 +14,6 @@ import daemon.rollback
 import daemon.rolling
 import daemon.rollout_start
 import tests.episodes.host
-import tests.episodes.played
 from daemon.controller import Controller
 from daemon.ingest import Ingest
 from daemon.invariants import INVARIANTS
@@ -27,8 +26,10 @@ from daemon.store import rollouts
 from deploy.driver_errors import StaleRoute
 from deploy.rollout import Phase, Signal
 from deploy.verdict import Judgement
+from monitors.gate import GateReason, GateResult
 from streams.join import Joiner
 from tests.episodes.episode import Episode
+from tests.episodes.played import Gate
 from tests.episodes.world import stage
 
 MOST: Final = 400
@@ -51,9 +52,18 @@ def nothing(*_args: Any, **_more: Any) -> None:
     """Does nothing."""
 
 
+def always(value: Any) -> Callable[..., Any]:
+    """Answers with one value whatever it is asked."""
+
+    def answer(*_args: Any, **_more: Any) -> Any:
+        return value
+
+    return answer
+
+
 @plant("E1")
 def a_batch_that_failed_is_not_read_again(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Ingest, "_begin", lambda self: self._restore())
+    patch.setattr(Ingest, "_begin", getattr(Ingest, "_restore"))  # noqa: B009
 
 
 @plant("E2")
@@ -69,60 +79,69 @@ def a_duplicate_counts_again(patch: pytest.MonkeyPatch) -> None:
 
 @plant("E3")
 def a_seen_feedback_is_new_to_a_joiner(patch: pytest.MonkeyPatch) -> None:
-    insert = daemon.ingest.feedback.insert_new
-    patch.setattr(
-        daemon.ingest.feedback, "insert_new", lambda tx, said: insert(tx, said) | {f.feedback_id for f in said}
-    )
-    patch.setattr(Joiner, "_remember", lambda *_args: True)
+    insert: Any = daemon.ingest.feedback.insert_new
+
+    def every(tx: Any, said: Any) -> set[str]:
+        return insert(tx, said) | {f.feedback_id for f in said}
+
+    patch.setattr(daemon.ingest.feedback, "insert_new", every)
+    patch.setattr(Joiner, "_remember", always(True))
 
 
 @plant("E3")
 def a_restart_forgets_the_order_of_units(patch: pytest.MonkeyPatch) -> None:
-    restore = daemon.live_evidence.Evidence.restore
-    patch.setattr(
-        daemon.live_evidence.Evidence, "restore", lambda *args: restore(*args[:-1], [e for e in args[-1] if e.seq % 5])
-    )
+    honest: Any = daemon.live_evidence.Evidence.restore
+
+    def restore(*args: Any) -> Any:
+        return honest(*args[:-1], [e for e in args[-1] if e.seq % 5])
+
+    patch.setattr(daemon.live_evidence.Evidence, "restore", restore)
 
 
 @plant("A1")
 def nothing_is_proved_before_it_gets_weight(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Residency, "everywhere", lambda *_args: Residence(True, "resident"))
+    patch.setattr(Residency, "everywhere", always(Residence(True, "resident")))
 
 
 @plant("A1")
 def a_failed_gate_passes(patch: pytest.MonkeyPatch) -> None:
-    honest = tests.episodes.played.GateResult
+    def result(self: Gate, _cycle: object, _version: str, _champion: object) -> Any:
+        found = GateResult(verdict="fail", reason=GateReason.OLD_DESKS_WORSE, checks=())
+        return _Lying(found)
 
-    def result(verdict: str, **more: Any) -> Any:
-        made = honest(verdict="fail" if verdict == "pass" else "error", **more)
-        return Lying(made)
+    patch.setattr(Gate, "result", result)
 
-    class Lying:
-        verdict = "pass"
 
-        def __init__(self, made: Any) -> None:
-            self._made = made
+class _Lying:
+    """A gate's result that says another verdict than it records."""
 
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._made, name)
+    verdict = "pass"
 
-    patch.setattr(tests.episodes.played, "GateResult", result)
+    def __init__(self, found: GateResult) -> None:
+        self._found = found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._found, name)
 
 
 @plant("A1")
 def a_proof_that_the_store_did_not_take_is_taken_for_recorded(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Residency, "_is_recorded", lambda *_args: True)
+    patch.setattr(Residency, "_is_recorded", always(True))
 
 
 @plant("A3")
 def a_gateway_is_always_ready(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(tests.episodes.host, "missing_champions", lambda *_args: [])
+    patch.setattr(tests.episodes.host, "missing_champions", always([]))
 
 
 @plant("R1")
 def an_agent_takes_any_epoch_from_a_writer_that_does_not_look(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(tests.episodes.host, "is_newer", lambda *_args: True)
-    patch.setattr(Routing, "adopt", lambda self, _found: self.generation)
+    patch.setattr(tests.episodes.host, "is_newer", always(True))
+    patch.setattr(Routing, "adopt", _generation)
+
+
+def _generation(self: Routing, _found: object) -> int:
+    return self.generation
 
 
 @plant("R2")
@@ -133,7 +152,11 @@ def the_rows_end_a_rollout_and_nobody_ends_its_share(patch: pytest.MonkeyPatch) 
 @plant("R3")
 def only_the_champion_is_kept_resident(patch: pytest.MonkeyPatch) -> None:
     honest = Residents.keep
-    patch.setattr(Residents, "keep", lambda self, versions, replicas: honest(self, versions[:1], replicas))
+
+    def keep(self: Residents, versions: Any, replicas: Any) -> Any:
+        return honest(self, versions[:1], replicas)
+
+    patch.setattr(Residents, "keep", keep)
 
 
 @plant("R4")
@@ -144,7 +167,7 @@ def nobody_writes_the_deny_list(patch: pytest.MonkeyPatch) -> None:
 
 @plant("R5")
 def a_version_that_was_passed_over_stays_in_the_stack(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(daemon.rollback, "_between", lambda *_args: [])
+    patch.setattr(daemon.rollback, "_between", always([]))
     patch.setattr(daemon.rollout_start, "standing", _by_the_rows_alone)
 
 
@@ -154,7 +177,7 @@ def _by_the_rows_alone(read: Any, deployment: str, identity: str | None, _route:
 
 @plant("R4")
 def suspended_examples_do_not_matter(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(daemon.rollout_start.suspended, "all_ids", lambda _read: set())
+    patch.setattr(daemon.rollout_start.suspended, "all_ids", always(frozenset[str]()))
 
 
 @plant("R5")
@@ -213,7 +236,7 @@ def a_faster_writer_ends_a_rollback(patch: pytest.MonkeyPatch) -> None:
 
 @plant("L2")
 def a_rollback_goes_to_what_is_not_loaded(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Controller, "_held", lambda *_args: True)
+    patch.setattr(Controller, "_held", always(True))
 
 
 def test_every_invariant_has_a_planted_bug() -> None:

@@ -632,6 +632,7 @@ def stage(twin: bool = True) -> Generator[None]:
         (daemon.adoption, "failpoint", failpoint),
         (daemon.ingest, "failpoint", failpoint),
         (daemon.ingest, "decode", decode),
+        (daemon.ingest, "settle", silent),
         (daemon.residency, "failpoint", failpoint),
         (daemon.rolling, "failpoint", failpoint),
         (daemon.learning, "uuid", ids),
