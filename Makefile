@@ -127,7 +127,7 @@ bench-decisions: env-daemon ## error rates and delays of the canary's decisions,
 	@$(RUN) $(DAEMON)/bin/python -m tests.bench.decisions $(ARGS)
 
 soak: services env-daemon env-trainer ## the fault harnesses with long counts (hours)
-	$(RUN) HOMEOSTAT_SOAK=1 $(TRAINER)/bin/python -m pytest -m soak $(ARGS)
+	$(RUN) HOMEOSTAT_SOAK=1 $(TRAINER)/bin/python -m pytest -m soak -o faulthandler_timeout=0 $(ARGS)
 
 # ------------------------------------------------------------------------------------------------- a broker to try out
 

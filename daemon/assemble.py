@@ -78,7 +78,7 @@ def assemble(runtime: Runtime) -> Parts:
         builder.holdout_file,
         lambda version: _nll(registry, version),
     )
-    starter = RolloutStart(config, identity, clock)
+    starter = RolloutStart(config, identity, lambda: routing.route, clock)
     learning = Learning(
         config,
         store,

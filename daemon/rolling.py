@@ -255,6 +255,8 @@ class Rolling:
         actor: str,
         note: str,
     ) -> None:
+        if not _stands(tx, row):
+            raise Overtaken
         now = self._clock()
         data = {**row.data, "units_at_phase": int(facts.get("units", 0)), "waiting": ""}
         rollouts.update_phase(tx, row.id, phase=target.value, reason=reason, at=now, data=data, ended=target in FINAL)
@@ -282,8 +284,16 @@ class Rolling:
         if row.data.get("waiting") == reason:
             return
         with self._store.begin() as tx:
+            if not _stands(tx, row):
+                return
             data = {**row.data, "waiting": reason}
             rollouts.update_phase(tx, row.id, phase=row.phase, reason=row.reason, at=row.changed_at, data=data)
+
+
+def _stands(tx: Tx, row: rollouts.Rollout) -> bool:
+    """Whether a rollout is where it was when ``row`` was read: a rollback may have ended it meanwhile."""
+    now = rollouts.get(tx, row.id)
+    return now is not None and now.active and now.phase == row.phase
 
 
 def deny(tx: Tx, deployment: str, version: str, reason: str, actor: str, now: float) -> None:

@@ -9,11 +9,13 @@ from typing import Any, Final
 from daemon import ledger
 from daemon.config import Config
 from daemon.faults import Refused
+from daemon.standing import standing
 from daemon.store import Tx, buffers, cycles, denials, exchanges, rollouts, suspended, versions
 from deploy.alpha_budget import Spent, alpha_for_next
 from deploy.fleet import Before
 from deploy.guards import Bounds
 from deploy.rollout import Phase, RolloutConfig
+from deploy.routes import Route
 from monitors.guardrails import failed, seconds_per_token, tau_from
 
 LEAST_FOR_BOUNDS: Final = 2000
@@ -27,8 +29,10 @@ MOST_A_YEAR: Final = 2000
 class RolloutStart:
     """Opens rollouts."""
 
-    def __init__(self, config: Config, identity: str | None, clock: Callable[[], float]) -> None:
-        self._config, self._identity, self._clock = config, identity, clock
+    def __init__(
+        self, config: Config, identity: str | None, route: Callable[[], Route | None], clock: Callable[[], float]
+    ) -> None:
+        self._config, self._identity, self._route, self._clock = config, identity, route, clock
 
     def start(self, tx: Tx, cycle: cycles.Cycle, version: str) -> str:
         """The id of the new rollout. Raises Refused for a denied version, or one that learned from suspended
@@ -42,8 +46,8 @@ class RolloutStart:
             learned = {item.exchange_id for item in buffers.items(tx, row.buffer, "new")}
             if learned & suspended.all_ids(tx):
                 raise Refused("suspended_examples", f"{version} learned from examples that a rollback suspended")
-        stack = versions.promoted_stack(tx, name)
-        control = stack[0].version if stack else self._identity
+        # By the route, and within the transaction: a rollback whose rows are still to come has left the champion.
+        control = standing(tx, name, self._identity, self._route()).champion or self._identity
         rollout = f"rollout-{uuid.uuid4().hex[:10]}"
         data = {
             "config": self._config.rollout.model_dump(mode="json") | {"alpha_promote": self._alpha(tx, now)},
