@@ -8,6 +8,7 @@ from typing import Final
 
 import typer
 
+from daemon.cli import backtest as backtest_verb
 from daemon.cli import commands, demo, init, looks, processes
 from daemon.cli import power as power_verb
 from daemon.cli import why as why_verb
@@ -32,6 +33,7 @@ VERBS: Final = (
     commands.adapt,
     why_verb.why,
     power_verb.power,
+    backtest_verb.backtest,
     looks.events,
 )
 
