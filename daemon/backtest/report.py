@@ -13,6 +13,8 @@ from daemon.store import ledger as entries
 from monitors.alarms import SliceModel
 
 _ALL: Final = 10_000
+OUT: Final = "out"
+"""Role of an exchange that a selection left out (``adapters.decisions.Role``)."""
 Json = dict[str, Any]
 
 
@@ -65,7 +67,7 @@ def _alarms(replay: Replay, read: Read) -> list[Json]:
 
 def _cycles(replay: Replay, read: Read) -> list[cycles.Cycle]:
     window = replay.window
-    found = [c for c in cycles.newest(read, replay.name, _ALL) if window.from_s <= c.started_at < window.until_s]
+    found = [c for c in cycles.newest(read, replay.name, _ALL) if window.from_s <= c.started_at <= window.until_s]
     return sorted(found, key=lambda c: c.started_at)
 
 
@@ -94,11 +96,11 @@ def _buffer(scratch: Read, digest: str) -> Json | None:
     if row is None:
         return None
     items = buffers.items(scratch, digest)
-    left_out = Counter(f"{item.stage}:{item.reason}" for item in items if item.role == "dropped")
+    left_out = Counter(f"{item.stage}:{item.reason}" for item in items if item.role == OUT)
     return {
         "digest": digest,
         "built_at": row.created_at,
-        "roles": dict(Counter(item.role for item in items)),
+        "roles": dict(Counter(item.role for item in items if item.role != OUT)),
         "left_out": dict(left_out.most_common()),
     }
 

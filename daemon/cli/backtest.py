@@ -108,7 +108,7 @@ def _cycles(cycles: list[output.Json]) -> list[str]:
         lines.append(f"{at}  {cycle['started_by']} ({cycle['alarm']}): {cycle['outcome']}{labels}")
         buffer = output.part(cycle, "buffer")
         if buffer:
-            sizes = "  ".join(f"{role} {n}" for role, n in output.part(buffer, "roles").items() if role != "dropped")
+            sizes = "  ".join(f"{role} {n}" for role, n in output.part(buffer, "roles").items())
             lines.append(f"    {buffer['digest'][:12]} at {output.cell(buffer['built_at'], 'at')}: {sizes}")
             left = "  ".join(f"{why} {n}" for why, n in output.part(buffer, "left_out").items())
             lines += [f"    left out: {left}"] if left else []

@@ -13,7 +13,7 @@ from daemon import ledger, secrets
 from daemon.api.application import build
 from daemon.config import Config
 from daemon.cycle import CycleConfig
-from daemon.store import Store, alarms, cycles, denials, feedback, tables, versions
+from daemon.store import Store, alarms, buffers, cycles, denials, feedback, tables, versions
 from daemon.store import exchanges as exchange_rows
 from daemon.store.alarms import AlarmRow
 from tests.daemon.events import exchange
@@ -105,8 +105,14 @@ def test_a_version_carries_its_denial_its_gate_and_its_rollout(api: TestClient, 
         versions.set_gate(tx, CANDIDATE, {"verdict": "pass", "reason": "passed", "checks": checks}, passed=True)
         denials.deny(tx, "support", CANDIDATE, reason="rolled_back:reward_harm", actor="daemon", at=3000.0)
         versions.set_status(tx, CANDIDATE, "denied")
+        T = tables.versions
+        tx.conn.execute(T.update().where(T.c.version == CANDIDATE).values(buffer="b" * 64))
+        counts = {"new": 30, "out/agreement/alone": 7, "out/dedupe/near_duplicate": 9}
+        buffers.add(tx, buffers.Buffer("b" * 64, "support", "default", "manual", counts, 1.0), [])
     document = told(api, CANDIDATE)
     assert document["decided"]["what"] == "denied for good"
+    assert "It learned from buffer bbbbbbbbbbbb: new 30." in document["notes"]
+    assert "Left out of it: dedupe/near_duplicate 9, agreement/alone 7." in document["notes"]
     assert "below the control's" in document["decided"]["words"]
     old = measure(document, "gate_old")
     assert (old["value"], old["relation"], old["threshold"], old["reached"]) == (-0.011, ">", -0.02, True)
