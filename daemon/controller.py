@@ -22,6 +22,7 @@ from daemon.api.ports import By, Json, Readiness
 from daemon.config import Config
 from daemon.faults import Refused
 from daemon.gauges import set_gauges
+from daemon.holdback import Holding
 from daemon.ingest import Ingest
 from daemon.learning import CycleOpen, Learning, Wish
 from daemon.residency import Residency
@@ -77,6 +78,8 @@ class Controller:
         """Id of the rollout whose units are counted; "" before it was decided, so that the first tick decides."""
         self._last_tick = 0.0
         self._champion_lost_at: float | None = None
+        identity, hold = parts.identity, parts.config.holdback
+        self._holding = Holding(hold, parts.store, parts.routing, self._name, identity, parts.clock)
         self._residents = Residents(parts.residency, parts.store, self._name, parts.troubles, parts.clock)
 
     # ------------------------------------------------------------------------------------------------ ticking
@@ -123,6 +126,7 @@ class Controller:
             p.rolling.tick(row, p.ingest.observed(), self._seen, Policy(p.config.mode, paused), generation)
         self._rebase()
         self._refresh()
+        self._holding.tick(self._standing.champion, self._seen, generation)
         p.learning.tick(self._standing.champion, paused, row is not None)
 
     def _follow(self, row: rollouts.Rollout | None) -> None:
@@ -144,7 +148,9 @@ class Controller:
 
     def _keep_residents(self) -> None:
         """Champion, rollback targets' top and identity on every replica that answers (R3, A3)."""
-        wanted = [v for v in (self._standing.champion, self._standing.previous, self._p.identity) if v]
+        standing = self._standing
+        anchor = self._holding.resident(standing.champion)
+        wanted = [v for v in (standing.champion, standing.previous, self._p.identity, anchor) if v]
         self._residents.keep(list(dict.fromkeys(wanted)), self._seen.replicas)
         if wanted:
             self._seen = self._p.agent.observe()
@@ -189,7 +195,8 @@ class Controller:
                 "target_not_resident",
                 f"{target} is not resident on every replica: it must be loaded and proved before it can serve",
             )
-        ack = self._p.routing.serve(target, None, generation=None, actor=by.actor, reason=f"rollback:{left}")
+        reason = f"rollback:{left}"
+        ack = self._p.routing.serve(target, None, generation=None, actor=by.actor, reason=reason, leaving=left)
         took = 1000.0 * (time.monotonic() - began)
         answer: Json = {
             "acked_at": ack.at,

@@ -10,6 +10,7 @@ import typer
 
 from daemon.cli import backtest as backtest_verb
 from daemon.cli import commands, demo, init, looks, processes
+from daemon.cli import lift as lift_verb
 from daemon.cli import power as power_verb
 from daemon.cli import why as why_verb
 from daemon.faults import Fault, Refused
@@ -34,6 +35,7 @@ VERBS: Final = (
     why_verb.why,
     power_verb.power,
     backtest_verb.backtest,
+    lift_verb.lift,
     looks.events,
 )
 

@@ -99,7 +99,8 @@ def test_twice_is_once_and_the_first_look_misses_nothing(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["1", "1 ", "+1 ", "a@", "a.", "0:", "AB12 ", "-----BEGIN ", "eyJaaaaaaaa.", "(1)", "1.1.", "4 5 ", "AB12 1 "]
+    "piece",
+    ["1", "1 ", "+1 ", "a@", "a.", "0:", "AB12 ", "-----BEGIN ", "eyJaaaaaaaa.", "(1)", "1.1.", "4 5 ", "AB12 1 "],
 )
 def test_hostile_text_costs_linear_time(piece: str) -> None:
     text = piece * (100_000 // len(piece))
