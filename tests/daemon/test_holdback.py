@@ -8,6 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from daemon.cli.output import status
 from daemon.config import Config
 from daemon.controller import Controller
 from daemon.holdback import STATE, Facts, Record, decide, record
@@ -86,10 +87,13 @@ def known(bench: HoldingBench) -> Record:
 
 
 def test_it_begins_after_a_promotion_on_a_resident_anchor_and_survives_a_restart(bench: HoldingBench) -> None:
-    serving(bench, NEW)
+    controller = serving(bench, NEW)
     first = held(bench.host)
     assert first is not None and (first.anchor, first.share) == (IDENTITY, 0.02)
     assert all(r.proved.get(IDENTITY) for r in bench.host.replicas)
+    shown = controller.status()
+    assert shown["route"]["holdback"] == first.model_dump()
+    assert f"holdback    2 % of sessions stay on {IDENTITY}" in status(shown)
     began = known(bench)
     assert began.started_at is not None and began.ended_at is None
     writes = len(bench.host.history)
