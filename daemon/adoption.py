@@ -16,15 +16,15 @@ from daemon.routing import Routing
 from daemon.store import Store, Tx, fences, intents, rollouts, versions
 from deploy.rollout import LIVE, Phase, Signal
 from deploy.routes import Route, RouteFile
-from deploy.verdict import numbers
+from deploy.verdict import HARM_REASONS, KILL_REASONS, VOID_REASONS, numbers
 from streams.failpoints import failpoint
 
-EVIDENCE_REASONS: Final = frozenset({"reward_harm", "more_errors", "slower", "consecutive_server_errors"})
+EVIDENCE_REASONS: Final = frozenset(HARM_REASONS.values()) | KILL_REASONS
 """Reasons of a rollback that suspend the version's new examples."""
 _SIGNALS: Final = {
-    **dict.fromkeys(EVIDENCE_REASONS - {"consecutive_server_errors"}, Signal.HARM),
-    "consecutive_server_errors": Signal.KILL_SWITCH,
-    "sample_ratio_mismatch": Signal.VOID,
+    **dict.fromkeys(HARM_REASONS.values(), Signal.HARM),
+    **dict.fromkeys(KILL_REASONS, Signal.KILL_SWITCH),
+    **dict.fromkeys(VOID_REASONS, Signal.VOID),
 }
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 from adapters.base_shape import BaseShape
 from adapters.job import JobReport
 from adapters.registry import Registry
-from daemon import ledger
+from daemon import ledger, rollback
 from daemon.adoption import adopt, reconcile_intents
 from daemon.api.ports import By, Json, Readiness
 from daemon.config import Config
@@ -27,19 +27,22 @@ from daemon.ingest import Ingest
 from daemon.learning import CycleOpen, Learning, Wish
 from daemon.residency import Residency
 from daemon.residents import Residents
-from daemon.rolling import Policy, Rolling, deny, suspend
+from daemon.rolling import Policy, Rolling
 from daemon.routing import Overtaken, Routing
 from daemon.standing import Standing, standing
 from daemon.status import status
-from daemon.store import Store, StoreError, Tx, fences, rollouts, states
+from daemon.store import Store, StoreError, rollouts, states
 from daemon.trainer_desk import claim, take_report
 from daemon.troubles import LOG, Troubles
-from deploy.agent import Agent, Observation
-from deploy.rollout import LIVE, IllegalMove, Phase, Signal, move
+from deploy.agent import Agent, Observation, RouteAck
+from deploy.rollout import LIVE, IllegalMove, Phase, Signal
+from deploy.routes import Route
 from deploy.verdict import numbers
 from monitors.metrics import Metrics
 
 PAUSED: Final = "paused"
+RACES: Final = 5
+"""Times that a rollback looks again because somebody at the host was faster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,16 +190,7 @@ class Controller:
         """Route first; then the rows, or when the store is back."""
         began = time.monotonic()
         self._must_act()
-        now_standing, route = self._standing, self._p.routing.route
-        serving = None if route is None else route.split.candidate if route.split else route.control
-        left, target = now_standing.way_back(serving, to, in_rollout=bool(route and route.split))
-        if to is not None and not self._resident(target):
-            raise Refused(
-                "target_not_resident",
-                f"{target} is not resident on every replica: it must be loaded and proved before it can serve",
-            )
-        reason = f"rollback:{left}"
-        ack = self._p.routing.serve(target, None, generation=None, actor=by.actor, reason=reason, leaving=left)
+        left, target, ack = self._route_back(by, to)
         took = 1000.0 * (time.monotonic() - began)
         answer: Json = {
             "acked_at": ack.at,
@@ -208,12 +202,51 @@ class Controller:
         }
         try:
             with self._p.store.begin() as tx:
-                self._record_rollback(tx, by, left, target, suspend_data, ack.epoch)
+                rollback.record(tx, self._name, by, left, target, suspend_data, ack.epoch, self._p.clock())
         except StoreError:
             answer["recorded"] = False  # the route file is the record; the next tick adopts it
         self._refresh_quietly()
         self._p.metrics.rollbacks.labels(outcome="done").inc()
         return answer
+
+    def _route_back(self, by: By, to: str | None) -> tuple[str, str | None, RouteAck]:
+        """Write the route of a rollback: (version left, version that serves, answer). Raises Refused.
+
+        Where somebody at the host was faster, his route decides anew, so that one wish does not go back twice.
+        """
+        wanted: str | None = None
+        for _ in range(RACES):
+            route = self._p.routing.route
+            if wanted is not None and to is None and (route is None or wanted not in _named(route)):
+                served = None if route is None else route.control
+                return wanted, served, RouteAck(self._p.routing.epoch, {}, self._p.clock(), 0.0)
+            serving = None if route is None else route.split.candidate if route.split else route.control
+            in_rollout = route is not None and route.split is not None
+            left, target = self._standing.way_back(serving, to, in_rollout=in_rollout, resident=self._resident)
+            if to is not None and not self._resident(target):
+                raise Refused(
+                    "target_not_resident",
+                    f"{target} is not resident on every replica: it must be loaded and proved before it can serve",
+                )
+            try:
+                reason = f"rollback:{left}"
+                ack = self._p.routing.serve(target, None, generation=None, actor=by.actor, reason=reason, leaving=left)
+            except Overtaken:
+                wanted = wanted or left
+                self._look_at_host()
+                continue
+            return left, target, ack
+        raise Refused("not_now", "others keep changing the route of this host: look at the status, then try again")
+
+    def _look_at_host(self) -> None:
+        """Take over what somebody else wrote, into the store too where it lets us."""
+        found = self._p.agent.observe().route
+        self._p.routing.adopt(found)
+        try:
+            adopt(self._p.store, self._p.routing, found, self._name, self._p.clock())
+            self._refresh()
+        except StoreError:
+            return  # the next tick does it; the route alone decides until then
 
     def promote(self, by: By) -> Json:
         """Past the statistics: ends in probation, or out of it."""
@@ -311,32 +344,6 @@ class Controller:
         alive = [r for r in self._seen.replicas if r.alive]
         return version is None or (bool(alive) and all(r.proved.get(version) for r in alive))
 
-    def _record_rollback(self, tx: Tx, by: By, left: str, target: str | None, suspend_data: bool, epoch: int) -> None:
-        now, p = self._p.clock(), self._p
-        fences.adopt(tx, self._name, epoch, holder=by.actor, at=now)
-        row = rollouts.active(tx, self._name)
-        if row is not None and left in (row.candidate, row.control):
-            # a rollout whose control was left ends too: it would route its control again
-            target_phase = move(Phase(row.phase), Signal.ROLLBACK).value
-            entry = {
-                "from_phase": row.phase,
-                "to_phase": target_phase,
-                "signal": Signal.ROLLBACK.value,
-                "candidate": row.candidate,
-                "control": row.control,
-            }
-            rollouts.update_phase(
-                tx, row.id, phase=target_phase, reason="rollback_by_person", at=now, data=row.data, ended=True
-            )
-            ledger.append(tx, self._name, "rollout", row.id, "rollback_by_person", actor=by.actor, at=now, data=entry)
-        deny(tx, self._name, left, "rolled_back:by_person", by.actor, now)
-        data = {"from": left, "to": target, "epoch": epoch}
-        ledger.append(
-            tx, self._name, "rollback", left, "rollback_by_person", actor=by.actor, at=now, data=data, note=by.reason
-        )
-        if suspend_data:
-            suspend(tx, self._name, row.id if row is not None else left, left, by.actor, p.clock())
-
     def _refresh_quietly(self) -> None:
         try:
             self._refresh()
@@ -355,3 +362,9 @@ class Controller:
         if p.base is None:
             return False
         return take_report(p.store, p.registry, p.base, p.config, p.metrics, job_id, found, p.clock())
+
+
+def _named(route: Route) -> tuple[str | None, ...]:
+    """What a route gives weight."""
+    held = None if route.holdback is None else route.holdback.anchor
+    return (route.control, None if route.split is None else route.split.candidate, held)

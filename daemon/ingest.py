@@ -60,7 +60,7 @@ class Watching(Protocol):
         """Findings after one more exchange."""
         ...
 
-    def observe_reward(self, exchange: Exchange, reward: float) -> list[Alarm]:
+    def observe_reward(self, exchange: Exchange, reward: float, sent_at: float | None = None) -> list[Alarm]:
         """Findings after one more reward."""
         ...
 
@@ -347,7 +347,7 @@ class Ingest:
             return
         reward, sent_at = found
         if not joined.revision:
-            batch.alarms += self.watch.observe_reward(joined.exchange, reward)
+            batch.alarms += self.watch.observe_reward(joined.exchange, reward, sent_at)
         if self.evidence is not None:
             batch.ticks.append(self.evidence.observe_reward(joined.exchange, reward, sent_at))
 

@@ -17,6 +17,7 @@ from daemon import cycle as table
 from daemon import ledger
 from daemon.buffer_build import BufferBuilder, Overrides
 from daemon.config import Config
+from daemon.faults import Refused
 from daemon.gate_task import GateTask
 from daemon.labels import Labels
 from daemon.store import Store, Tx, alarms, cycles, jobs, rollouts, versions
@@ -289,7 +290,11 @@ class Learning:
             if not expected.reaches(self._config.rollout.deadline_s):
                 self._move(tx, active, table.Signal.UNDERPOWERED, "underpowered", _finite(figures))
                 return
-            rollout = self._start_rollout(tx, active, version)
+            try:
+                rollout = self._start_rollout(tx, active, version)
+            except Refused as refused:  # training again on the same buffer gives the same version
+                self._move(tx, active, table.Signal.GATE_STOPPED, refused.reason, {"version": version})
+                return
             data = {"rollout": rollout, "version": version, **_finite(figures)}
             self._move(tx, active, table.Signal.GATE_PASSED, "gate_passed", data)
 

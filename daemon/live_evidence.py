@@ -8,13 +8,15 @@ restart, or after a transaction that failed, it is rebuilt from its rows.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Final
 
 from daemon.store import exchanges, feedback, rollouts, units
 from daemon.store.open import Read, Tx
 from deploy.evidence import Evidence, Tick, Unit
-from deploy.processes import Path, UnitEvent
+from deploy.fleet import Before
+from deploy.guards import Bounds
 from deploy.rollout import RolloutConfig
+from deploy.unit_events import Path, UnitEvent
 from monitors.alarms import SliceModel
 from monitors.reward import exchange_reward
 from streams.config import JoinConfig
@@ -65,13 +67,14 @@ def restore(read: Read, row: rollouts.Rollout, join: JoinConfig = _JOIN) -> Evid
     evidence = Evidence.restore(
         row.id,
         RolloutConfig.model_validate(row.data["config"]),
-        cast("float", row.data["latency_tau_s"]),
+        Bounds.from_dict(row.data.get("bounds", {})),
         membership(row.data.get("slice")),
         [
             Unit(u.seq, u.session, u.identity, u.arm == "canary", u.propensity, u.in_slice, u.first_at, u.capped)
             for u in stored.values()
         ],
         events,
+        Before.from_dict(row.data.get("before")),
     )
     _recall_open(read, row, evidence, Joiner(join))
     newest = exchanges.newest_of_rollout(read, row.id, KILL_MEMORY * evidence.config.kill_errors)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from daemon import ledger
 from daemon.store import Store, intents, proofs
@@ -15,6 +16,9 @@ from deploy.agent import Agent, ReplicaState
 from deploy.driver import DriverError
 from deploy.proof import ProofResult
 from streams.failpoints import failpoint
+
+MOST_REMEMBERED: Final = 1000
+"""Proofs of which it is remembered that they are recorded; forgetting one costs a look into the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,8 @@ class Residency:
 
     def __init__(self, store: Store, agent: Agent, deployment: str, clock: Callable[[], float]) -> None:
         self._store, self._agent, self._deployment, self._clock = store, agent, deployment, clock
+        self._recorded: dict[tuple[str, str], str] = {}
+        """(version, replica) to the incarnation whose good proof is known to be in the store."""
 
     def everywhere(
         self, version: str, replicas: Sequence[ReplicaState], owner: str, place: str = "residency"
@@ -52,7 +58,7 @@ class Residency:
         """Load and prove on one replica. ``owner`` is the rollout (or deployment) on whose behalf; ``place`` begins the
         names of the failpoints.
         """
-        if version in replica.models and replica.proved.get(version):
+        if version in replica.models and replica.proved.get(version) and self._is_recorded(version, replica):
             return Residence(True, "resident")
         try:
             if version not in replica.models:
@@ -64,6 +70,22 @@ class Residency:
         failpoint(f"{place}.after_proof")
         self._record(version, replica, result)
         return Residence(result.ok, result.reason, final=not result.ok)
+
+    def _is_recorded(self, version: str, replica: ReplicaState) -> bool:
+        """Whether the store knows of the proof (A1). An agent may remember one that a crash or a failing store took."""
+        key = (version, replica.name)
+        if self._recorded.get(key) != replica.incarnation:
+            with self._store.read() as read:
+                known = proofs.latest(read, version).get(replica.name)
+            if known is None or not known.ok or known.incarnation != replica.incarnation:
+                return False
+            self._remember(version, replica)
+        return True
+
+    def _remember(self, version: str, replica: ReplicaState) -> None:
+        if len(self._recorded) >= MOST_REMEMBERED:
+            self._recorded.clear()
+        self._recorded[version, replica.name] = replica.incarnation
 
     def _load(self, version: str, replica: str, owner: str, place: str) -> None:
         with self._store.begin() as tx:
@@ -96,3 +118,5 @@ class Residency:
                 at=now,
                 data={"replica": replica.name, "ok": result.ok},
             )
+        if result.ok:
+            self._remember(version, replica)

@@ -69,7 +69,7 @@ class Residents:
 
     def _on(self, version: str, replica: ReplicaState) -> Residence:
         if version in replica.models and replica.proved.get(version):
-            return Residence(True, "resident")
+            return self._residency.on(version, replica, self._deployment)
         key = (replica.name, version)
         known = self._refused.get(key)
         if known is not None and known.holds(replica, self._clock()):

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from daemon import ledger
 from daemon.config import Config
 from daemon.faults import Refused
 from daemon.store import Tx, buffers, cycles, denials, exchanges, rollouts, suspended, versions
+from deploy.fleet import Before
+from deploy.guards import Bounds
 from deploy.rollout import Phase
+from monitors.guardrails import failed, seconds_per_token, tau_from
 
-LEAST_FOR_TAU: Final = 2000
-"""Requests from which the control's 95th percentile of latency is taken."""
-NO_TAU_S: Final = 3600.0
-"""With fewer requests nothing counts as slow: an exceedance of a guess would be noise."""
+LEAST_FOR_BOUNDS: Final = 2000
+"""Requests from which the control's 95th percentiles are taken; with fewer nothing counts as slow or overlong: an
+exceedance of a guess would be noise.
+"""
 
 
 class RolloutStart:
@@ -41,7 +44,7 @@ class RolloutStart:
         rollout = f"rollout-{uuid.uuid4().hex[:10]}"
         data = {
             "config": self._config.rollout.model_dump(mode="json"),
-            "latency_tau_s": self._tau(tx, now),
+            **self._before(tx, now),
             "slice": cycle.data.get("slice"),
             "cycle": cycle.id,
             "units_at_phase": 0,
@@ -67,16 +70,18 @@ class RolloutStart:
         ledger.append(tx, name, "rollout", rollout, "gate_passed", actor="daemon", at=now, data=entry)
         return rollout
 
-    def _tau(self, tx: Tx, now: float) -> float:
-        """Latency that counts as an exceedance: the operator's, else the control's 95th percentile before."""
-        if self._config.rollout.latency_slo_s is not None:
-            return self._config.rollout.latency_slo_s
-        recent = exchanges.since(tx, self._config.deployment.name, 0.0, now, LEAST_FOR_TAU)
-        return quantile([x.latency_s for x in recent if x.status < 400], 0.95)
-
-
-def quantile(values: Sequence[float], q: float) -> float:
-    """Empirical quantile, or ``NO_TAU_S`` for fewer than ``LEAST_FOR_TAU`` values."""
-    if len(values) < LEAST_FOR_TAU:
-        return NO_TAU_S
-    return sorted(values)[min(len(values) - 1, int(q * len(values)))]
+    def _before(self, tx: Tx, now: float) -> dict[str, Any]:
+        """What the guardrails and the kill switch hold the canary against: the control's newest requests."""
+        config = self._config.rollout
+        recent = exchanges.since(tx, self._config.deployment.name, 0.0, now, 2 * LEAST_FOR_BOUNDS)
+        good = [x for x in recent if x.status < 400]
+        first = [x.first_token_s for x in good if x.first_token_s is not None]
+        paces = [pace for x in good if (pace := seconds_per_token(x)) is not None]
+        tokens = [float(x.completion_tokens) for x in good if x.completion_tokens is not None]
+        bounds = Bounds(
+            config.first_token_slo_s or tau_from(first, LEAST_FOR_BOUNDS),
+            config.token_slo_s or tau_from(paces, LEAST_FOR_BOUNDS),
+            Bounds.rambling(tau_from(tokens, LEAST_FOR_BOUNDS)),
+        )
+        before = Before(len(recent), sum(failed(x) for x in recent))
+        return {"bounds": bounds.to_dict(), "before": before.to_dict()}

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from deploy.agent import RouteAck
+from deploy.driver_errors import StaleRoute
 from deploy.routes import Holdback, Route, RouteFile, Split
 
 
@@ -101,10 +102,12 @@ class Routing:
             return ack
 
     def renew(self, every_s: float) -> bool:
-        """Renew the lease of a split when ``every_s`` went by since the last time; whether it did."""
+        """Renew the lease of a split when ``every_s`` went by since the last time; whether it did. Raises Overtaken."""
         with self._lock:
             route, file = self.route, self._file
-            if route is None or file is None or route.split is None or self._clock() - self._renewed_at < every_s:
+            if route is None or file is None or route.split is None:
+                return False
+            if 0.0 <= self._clock() - self._renewed_at < every_s:  # below zero: the clock was set back
                 return False
             split = route.split.model_copy(update={"lease_seq": route.split.lease_seq + 1})
             self._write(file.epoch, route.model_copy(update={"split": split}), file.actor, file.reason)
@@ -121,6 +124,9 @@ class Routing:
         now = self._clock()
         others = () if self._file is None else tuple(r for r in self._file.routes if r.alias != self._alias)
         file = RouteFile(epoch=epoch, actor=actor, reason=reason, written_at=now, routes=(*others, route))
-        ack = self._agent.write_route(file)
+        try:
+            ack = self._agent.write_route(file)
+        except StaleRoute as error:
+            raise Overtaken from error
         self._file, self._renewed_at = file, now
         return ack

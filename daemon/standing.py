@@ -4,6 +4,7 @@ rollback.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from daemon.faults import Refused
@@ -25,10 +26,18 @@ class Standing:
         """The version to go back to."""
         return self.targets[0] if self.targets else None
 
-    def way_back(self, serving: str | None, to: str | None, *, in_rollout: bool) -> tuple[str, str | None]:
+    def way_back(
+        self,
+        serving: str | None,
+        to: str | None,
+        *,
+        in_rollout: bool,
+        resident: Callable[[str], bool] = lambda _version: True,
+    ) -> tuple[str, str | None]:
         """(version to leave, version to serve instead) of a rollback. Raises Refused.
 
-        In a rollout the candidate is left for the control; otherwise the champion for the newest target.
+        In a rollout the candidate is left for the control; otherwise the champion for the newest target that is
+        ``resident``: after one rollback the next target may not be loaded yet, and a way back must be there at once.
         """
         if in_rollout and serving is not None:
             control = self.champion or self.identity
@@ -38,8 +47,11 @@ class Standing:
                 "nothing_to_roll_back",
                 "nothing to roll back: the base (or the identity version) serves, and there is nothing below it",
             )
-        target = self._checked(to) if to is not None else self.previous
-        return self.champion, target
+        if to == self.champion:
+            raise Refused("no_rollback_target", f"{to} is what serves now: name an older version")
+        if to is not None:
+            return self.champion, self._checked(to)
+        return self.champion, next((t for t in self.targets if resident(t)), self.previous)
 
     def _checked(self, to: str) -> str:
         if to not in self.targets and to != self.champion:

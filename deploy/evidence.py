@@ -7,12 +7,16 @@ as capped.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from deploy.processes import Path, Processes, UnitEvent, apply
-from deploy.rollout import RolloutConfig
+from deploy.fleet import Before, Newest, fleet_trouble
+from deploy.guards import Bounds
+from deploy.processes import Processes, apply
+from deploy.rollout_config import RolloutConfig
+from deploy.unit_events import Path, UnitEvent
+from monitors.guardrails import failed, happened
 from streams.events import Exchange
 
 
@@ -37,10 +41,14 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """The kill switch outside alpha: consecutive server errors of the candidate, over distinct sessions."""
+    """The kill switch outside alpha: consecutive server errors of the candidate over distinct sessions, and the whole
+    fleet against the time before.
+    """
 
     consecutive: int = 0
     sessions: frozenset[str] = frozenset()
+    fleet: str = ""
+    """Reason why the fleet is in trouble (``deploy.fleet``); empty while it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +75,14 @@ class Evidence:
         self,
         rollout: str,
         config: RolloutConfig,
-        latency_tau_s: float,
+        bounds: Bounds,
         in_slice: Callable[[str], bool],
+        before: Before | None = None,
     ) -> None:
-        self.rollout, self.config, self.latency_tau_s = rollout, config, latency_tau_s
+        self.rollout, self.config = rollout, config
+        self._guards = bounds.specs()
+        self._slow = [self._guards[p] for p in (Path.FIRST_TOKEN, Path.PACE) if p in self._guards]
+        self._before, self._newest = before, deque[Newest](maxlen=config.fleet_window)
         self._in_slice = in_slice
         self.processes = Processes()
         self.kill = Kill()
@@ -78,8 +90,8 @@ class Evidence:
         self._open: dict[str, Unit] = {}
         self._per_identity: Counter[str] = Counter()
         self._matured_per_identity: Counter[str] = Counter()
-        self._erred: set[str] = set()
-        self._slow: set[str] = set()
+        self._counted: dict[Path, set[str]] = {path: set() for path in self._guards}
+        """Identities of which the guardrail has had its event."""
         self._seq = 0
 
     @classmethod
@@ -87,16 +99,17 @@ class Evidence:
         cls,
         rollout: str,
         config: RolloutConfig,
-        latency_tau_s: float,
+        bounds: Bounds,
         in_slice: Callable[[str], bool],
         units: Iterable[Unit],
         events: Iterable[UnitEvent],
+        before: Before | None = None,
     ) -> Evidence:
         """Rebuild from stored rows: the e-processes are folded again, and what a unit did is what its events say.
 
         The rewards of open units are given again with ``recall`` (they lie with the exchanges).
         """
-        made = cls(rollout, config, latency_tau_s, in_slice)
+        made = cls(rollout, config, bounds, in_slice, before)
         by_seq = {unit.seq: unit for unit in units}
         for unit in by_seq.values():
             made._units[unit.session] = made._open[unit.session] = unit
@@ -135,12 +148,10 @@ class Evidence:
                 self._matured_per_identity[unit.identity] += 1
             case Path.HARM:
                 unit.harmed = True
-            case Path.ERROR:
-                self._erred.add(unit.identity)
-            case Path.LATENCY:
-                self._slow.add(unit.identity)
             case Path.ASSIGNED:
                 pass
+            case _:
+                self._counted.setdefault(path, set()).add(unit.identity)
 
     def observe_exchange(self, exchange: Exchange, first_of_session: bool) -> Tick:
         """Count one exchange of this rollout; the first of a new session makes a unit."""
@@ -156,13 +167,11 @@ class Evidence:
         if unit is None or unit.capped:
             return Tick((unit,) if unit and assigned else ())
         # the first per identity is also the first per session: one identity owns a session
-        if _failed(exchange) and unit.identity not in self._erred:
-            self._erred.add(unit.identity)
-            events.append(self._event(Path.ERROR, unit, 1.0, exchange.completed_at))
-        slow = exchange.status < 400 and exchange.latency_s > self.latency_tau_s
-        if slow and unit.identity not in self._slow:
-            self._slow.add(unit.identity)
-            events.append(self._event(Path.LATENCY, unit, 1.0, exchange.completed_at))
+        for path, spec in self._guards.items():
+            counted = self._counted[path]
+            if unit.identity not in counted and happened(spec, exchange):
+                counted.add(unit.identity)
+                events.append(self._event(path, unit, 1.0, exchange.completed_at))
         return Tick((unit,) if assigned else (), tuple(events))
 
     def observe_reward(self, exchange: Exchange, reward: float, sent_at: float) -> Tick:
@@ -223,10 +232,18 @@ class Evidence:
         return unit
 
     def _watch_kill_switch(self, exchange: Exchange) -> None:
+        wrong = failed(exchange)
+        if self._before is not None:
+            slow = any(happened(spec, exchange) for spec in self._slow)
+            self._newest.append(Newest(exchange.session, wrong, slow))
+            trouble = fleet_trouble(self._before, tuple(self._newest), self.config)
+            if trouble != self.kill.fleet:
+                self.kill = replace(self.kill, fleet=trouble)
         if exchange.arm != "canary":
             return
-        if not _failed(exchange):
-            self.kill = Kill()
+        if not wrong:
+            if self.kill.consecutive:
+                self.kill = replace(self.kill, consecutive=0, sessions=frozenset())
             return
         sessions = self.kill.sessions
         if len(sessions) < self.config.kill_sessions:
@@ -238,9 +255,3 @@ class Evidence:
         event = UnitEvent(self._seq, path, unit.seq, unit.canary, unit.propensity, value, unit.in_slice, at)
         self.processes = apply(self.processes, event, self.config)
         return event
-
-
-def _failed(exchange: Exchange) -> bool:
-    """A 5xx of the assigned version; one that was hidden by a retry on the champion counts as well."""
-    first = exchange.attempts[0].status if exchange.attempts else exchange.status
-    return first >= 500

@@ -9,45 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
 
+from deploy.guards import GUARDS, HYPOTHESES, REWARD_WEIGHT
 from deploy.rollout import RolloutConfig
+from deploy.unit_events import Path, UnitEvent
 from monitors import bets, owner, ratio
 
-
-class Path(StrEnum):
-    """Which evidence an event feeds."""
-
-    ASSIGNED = "assigned"  # a new unit: the sample ratio
-    PROMOTE = "promote"  # a matured unit's mean reward, in request order
-    CLOSED = "closed"  # a matured unit without feedback, or beyond its identity's cap: recorded, no evidence
-    HARM = "harm"  # a unit's first reward, in arrival order
-    ERROR = "error"  # a unit's first server error
-    LATENCY = "latency"  # a unit's first latency exceedance
+FEEDBACK: Final = owner.OwnerSpec(2.0)
+"""Rates of feedback may differ by a factor of 2, either way: a better candidate is corrected less."""
 
 
-@dataclass(frozen=True, slots=True)
-class UnitEvent:
-    """One increment of evidence."""
-
-    seq: int
-    path: Path
-    unit: int
-    """Number of the unit within its rollout."""
-    canary: bool
-    propensity: float
-    value: float
-    """Reward in [0, 1] on the promote and harm paths; 1 for the others."""
-    in_slice: bool
-    at: float
-
-
-HARM_WEIGHTS: Final[Mapping[str, float]] = MappingProxyType(
-    {"harm_reward": 0.4, "harm_safety": 0.25, "harm_errors": 0.2, "harm_latency": 0.15}
-)
-"""Weights of the combined harm evidence; they sum to one, and a process without events counts with e = 1."""
+def _quiet() -> Mapping[Path, owner.OwnerState]:
+    return MappingProxyType(dict.fromkeys(GUARDS, owner.OwnerState()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +33,12 @@ class Processes:
     non_inferior_half: bets.ContrastState = field(default_factory=bets.ContrastState)
     superior_in_slice: bets.ContrastState = field(default_factory=bets.ContrastState)
     harm_reward: bets.ContrastState = field(default_factory=bets.ContrastState)
-    harm_errors: owner.OwnerState = field(default_factory=owner.OwnerState)
-    harm_latency: owner.OwnerState = field(default_factory=owner.OwnerState)
     sample_ratio: ratio.SampleRatioState = field(default_factory=ratio.SampleRatioState)
+    feedback_more: owner.OwnerState = field(default_factory=owner.OwnerState)
+    """Against: the canary's units are rated at most twice as often as the control's."""
+    feedback_less: owner.OwnerState = field(default_factory=owner.OwnerState)
+    """Against: the control's units are rated at most twice as often as the canary's."""
+    guards: Mapping[Path, owner.OwnerState] = field(default_factory=_quiet)
     matured_control: int = 0
     matured_canary: int = 0
     rewarded: int = 0
@@ -74,6 +52,7 @@ class Processes:
         return {
             **{name: getattr(self, name).to_dict() for name in _STATES},
             **{name: getattr(self, name) for name in _COUNTS},
+            "guards": {path.value: state.to_dict() for path, state in self.guards.items()},
             "reward_sums": list(self.reward_sums),
         }
 
@@ -82,8 +61,9 @@ class Processes:
         """Inverse of ``to_dict``."""
         states: dict[str, Any] = {name: kind.from_dict(data[name]) for name, kind in _STATES.items()}
         counts: dict[str, Any] = {name: int(data[name]) for name in _COUNTS}
+        guards = {path: owner.OwnerState.from_dict(data["guards"][path.value]) for path in GUARDS}
         control, canary = data["reward_sums"]
-        return cls(**states, **counts, reward_sums=(control, canary))
+        return cls(**states, **counts, guards=guards, reward_sums=(control, canary))
 
 
 _STATES: Final[Mapping[str, Any]] = MappingProxyType(
@@ -92,14 +72,13 @@ _STATES: Final[Mapping[str, Any]] = MappingProxyType(
         "non_inferior_half": bets.ContrastState,
         "superior_in_slice": bets.ContrastState,
         "harm_reward": bets.ContrastState,
-        "harm_errors": owner.OwnerState,
-        "harm_latency": owner.OwnerState,
         "sample_ratio": ratio.SampleRatioState,
+        "feedback_more": owner.OwnerState,
+        "feedback_less": owner.OwnerState,
     }
 )
 _HARM: Final = bets.ContrastSpec("rollback")
 _SUPERIOR: Final = bets.ContrastSpec("promote")
-_RARE: Final = owner.OwnerSpec()
 _COUNTS: Final = ("matured_control", "matured_canary", "rewarded", "assigned")
 
 
@@ -117,12 +96,16 @@ def apply(state: Processes, event: UnitEvent, config: RolloutConfig) -> Processe
         case Path.PROMOTE:
             return _matured(state, event, config)
         case Path.HARM:
-            harm = bets.update(state.harm_reward, _HARM, arm, propensity, event.value)
-            return replace(state, harm_reward=harm, rewarded=state.rewarded + 1)
-        case Path.ERROR:
-            return replace(state, harm_errors=owner.update(state.harm_errors, _RARE, arm, propensity))
-        case Path.LATENCY:
-            return replace(state, harm_latency=owner.update(state.harm_latency, _RARE, arm, propensity))
+            return replace(
+                state,
+                harm_reward=bets.update(state.harm_reward, _HARM, arm, propensity, event.value),
+                feedback_more=owner.update(state.feedback_more, FEEDBACK, arm, propensity),
+                feedback_less=owner.update(state.feedback_less, FEEDBACK, not arm, 1.0 - propensity),
+                rewarded=state.rewarded + 1,
+            )
+        case _:
+            guard = owner.update(state.guards[event.path], HYPOTHESES[event.path], arm, propensity)
+            return replace(state, guards={**state.guards, event.path: guard})
 
 
 def _matured(state: Processes, event: UnitEvent, config: RolloutConfig) -> Processes:
@@ -151,12 +134,17 @@ def fold(events: Iterable[UnitEvent], config: RolloutConfig) -> Processes:
     return state
 
 
+def harm_logs(state: Processes) -> dict[str, tuple[float, float]]:
+    """(weight, log e-value) of every part of the harm evidence, by name."""
+    parts = {GUARDS[path].name: (GUARDS[path].weight, owner.log_e(guard)) for path, guard in state.guards.items()}
+    return {"reward": (REWARD_WEIGHT, bets.log_e(state.harm_reward)), **parts}
+
+
 def harm_e(state: Processes) -> float:
-    """Weighted harm evidence Σ w_k e_k; a mean of e-processes is an e-process, so 1/alpha is its threshold."""
-    values = {
-        "harm_reward": bets.log_e(state.harm_reward),
-        "harm_safety": 0.0,
-        "harm_errors": owner.log_e(state.harm_errors),
-        "harm_latency": owner.log_e(state.harm_latency),
-    }
-    return sum(weight * math.exp(min(values[name], 700.0)) for name, weight in HARM_WEIGHTS.items())
+    """Weighted harm evidence: a mean of e-processes is an e-process, so 1/alpha is its threshold."""
+    return sum(weight * math.exp(min(log, 700.0)) for weight, log in harm_logs(state).values())
+
+
+def feedback_log_e(state: Processes) -> float:
+    """Log e-value against "the arms are rated equally often, give or take a factor of 2"."""
+    return bets.log_mean_exp((owner.log_e(state.feedback_more), owner.log_e(state.feedback_less)))

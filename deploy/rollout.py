@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Annotated, Final
+from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from deploy.rollout_config import RolloutConfig
 
 
 class Phase(StrEnum):
@@ -116,56 +116,6 @@ def replay(signals: Iterable[Signal], start: Phase = Phase.STARTING) -> Phase:
     for signal in signals:
         phase = move(phase, signal)
     return phase
-
-
-class RolloutConfig(BaseModel):
-    """How a candidate meets traffic."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    share_small: Annotated[float, Field(gt=0, lt=1)] = 0.10
-    """Share of sessions in the first step; 10 % bounds who meets a bad candidate."""
-    share_half: Annotated[float, Field(gt=0, lt=1)] = 0.50
-    """Share in the second step; 50 % decides soonest."""
-    share_probation: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    """Share of the new version in probation; the rest stays on previous as the yardstick."""
-    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
-    """Chance of a wrong verdict per decision; every threshold is 1/alpha."""
-    margin_small: Annotated[float, Field(gt=0, lt=1)] = 0.10
-    """Non-inferiority margin (reward) of the first step."""
-    margin_half: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    """Non-inferiority margin (reward) of the second step."""
-    min_units_per_arm: Annotated[int, Field(ge=1)] = 20
-    """Matured units an arm before the first step may pass."""
-    maturity_s: Annotated[float, Field(gt=0)] = 3600.0
-    """Seconds of feedback that belong to a unit (W); thumbs come late."""
-    lateness_s: Annotated[float, Field(ge=0)] = 5.0
-    """Seconds that events may be out of order before the promote path reads them."""
-    lease_s: Annotated[float, Field(gt=0)] = 30.0
-    """Seconds a share outlives a silent daemon."""
-    deadline_s: Annotated[float, Field(gt=0)] = 7 * 86400.0
-    """Seconds until a rollout without a verdict ends inconclusive."""
-    probation_units: Annotated[int, Field(ge=1)] = 2000
-    """Units that end probation without harm."""
-    probation_s: Annotated[float, Field(gt=0)] = 24 * 3600.0
-    """Seconds that end probation without harm, whichever comes first."""
-    identity_cap: Annotated[int, Field(ge=1)] = 3
-    """Units one identity may count for; without the cap one loud user decides."""
-    latency_slo_s: Annotated[float, Field(gt=0)] | None = None
-    """Latency that counts as an exceedance; None: the 95th percentile before the canary over >= 2,000 requests."""
-    kill_errors: Annotated[int, Field(ge=1)] = 20
-    """Consecutive 5xx of the candidate that end it at once..."""
-    kill_sessions: Annotated[int, Field(ge=1)] = 5
-    """...when they come from at least this many sessions."""
-    soak_requests: Annotated[int, Field(ge=1)] = 16
-    """Synthetic requests that a candidate answers on one replica before it is loaded on the others."""
-    champion_wait_s: Annotated[float, Field(gt=0)] = 60.0
-    """Seconds without a replica that has the champion before previous, identity or base serves instead."""
-
-    @property
-    def threshold(self) -> float:
-        """E-value at which a decision is made (Ville's inequality)."""
-        return 1.0 / self.alpha
 
 
 @dataclass(frozen=True, slots=True)

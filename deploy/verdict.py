@@ -9,12 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from deploy.evidence import Kill
-from deploy.processes import HARM_WEIGHTS, Processes, harm_e
+from deploy.fleet import FLEET_REASONS
+from deploy.guards import GUARDS
+from deploy.processes import Processes, feedback_log_e, harm_e, harm_logs
 from deploy.rollout import LIVE, Phase, RolloutConfig, Signal
-from monitors import bets, owner, ratio
+from monitors import bets, ratio
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +29,12 @@ class Judgement:
     numbers: Mapping[str, float]
 
 
-_HARM_REASONS: Final = {
-    "harm_reward": "reward_harm",
-    "harm_errors": "more_errors",
-    "harm_latency": "slower",
-}
+HARM_REASONS: Final[Mapping[str, str]] = MappingProxyType(
+    {"reward": "reward_harm", **{guard.name: guard.reason for guard in GUARDS.values()}}
+)
+"""Part of the harm evidence to the reason that it gives when it is the heaviest."""
+KILL_REASONS: Final = frozenset({"consecutive_server_errors", *FLEET_REASONS})
+VOID_REASONS: Final = frozenset({"sample_ratio_mismatch", "feedback_rate_differs"})
 
 
 def numbers(state: Processes) -> dict[str, float]:
@@ -40,11 +44,10 @@ def numbers(state: Processes) -> dict[str, float]:
         "e_non_inferior_small": _e(bets.log_e(state.non_inferior_small)),
         "e_non_inferior_half": _e(bets.log_e(state.non_inferior_half)),
         "e_superior_in_slice": _e(bets.log_e(state.superior_in_slice)),
-        "e_harm_reward": _e(bets.log_e(state.harm_reward)),
-        "e_harm_errors": _e(owner.log_e(state.harm_errors)),
-        "e_harm_latency": _e(owner.log_e(state.harm_latency)),
+        **{f"e_harm_{name}": _e(log) for name, (_, log) in harm_logs(state).items()},
         "e_harm": harm_e(state),
         "e_sample_ratio": _e(ratio.log_e(state.sample_ratio)),
+        "e_feedback_rate": _e(feedback_log_e(state)),
         "units": float(state.assigned),
         "units_rewarded": float(state.rewarded),
         "units_matured_control": float(state.matured_control),
@@ -84,30 +87,29 @@ def _e(log_value: float) -> float:
 def _way_back(state: Processes, kill: Kill, config: RolloutConfig) -> tuple[Signal, str] | None:
     if kill.consecutive >= config.kill_errors and len(kill.sessions) >= config.kill_sessions:
         return Signal.KILL_SWITCH, "consecutive_server_errors"
+    if kill.fleet:
+        return Signal.KILL_SWITCH, kill.fleet
     if harm_e(state) >= config.threshold:
-        logs = {
-            "harm_reward": bets.log_e(state.harm_reward),
-            "harm_errors": owner.log_e(state.harm_errors),
-            "harm_latency": owner.log_e(state.harm_latency),
-        }
-        worst = max(logs, key=lambda name: math.log(HARM_WEIGHTS[name]) + logs[name])
-        return Signal.HARM, _HARM_REASONS[worst]
+        logs = {name: math.log(weight) + log for name, (weight, log) in harm_logs(state).items()}
+        return Signal.HARM, HARM_REASONS[max(logs, key=lambda name: logs[name])]
     if _e(ratio.log_e(state.sample_ratio)) >= config.threshold:
         return Signal.VOID, "sample_ratio_mismatch"
+    if _e(feedback_log_e(state)) >= config.threshold:
+        return Signal.VOID, "feedback_rate_differs"
     return None
 
 
 def _first_step(state: Processes, seen: Mapping[str, float], config: RolloutConfig) -> tuple[Signal | None, str]:
     if min(state.matured_control, state.matured_canary) < config.min_units_per_arm:
         return None, "too_few_units"
-    if not seen["e_non_inferior_small"] >= config.threshold:
+    if not seen["e_non_inferior_small"] >= config.promote_threshold:
         return None, "not_yet_non_inferior"
     return Signal.STEP_PASSED, "non_inferior"
 
 
 def _second_step(seen: Mapping[str, float], config: RolloutConfig) -> tuple[Signal | None, str]:
-    if not seen["e_superior_in_slice"] >= config.threshold:
+    if not seen["e_superior_in_slice"] >= config.promote_threshold:
         return None, "not_yet_superior_in_slice"
-    if not seen["e_non_inferior_half"] >= config.threshold:
+    if not seen["e_non_inferior_half"] >= config.promote_threshold:
         return None, "not_yet_non_inferior"
     return Signal.STEP_PASSED, "superior_in_slice_and_non_inferior"

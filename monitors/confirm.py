@@ -3,18 +3,21 @@
 
 A domain classifier learns the traffic before the suspicion against most of the reference; it is then tried on fresh
 traffic against the rest of it (Lopez-Paz and Oquab, "Revisiting classifier two-sample tests", ICLR 2017). No session is
-on both sides, and the permutation test shuffles whole sessions: the prompts of one session are alike.
+on both sides, and the permutation test shuffles whole sessions: the prompts of one session are alike. Where the
+reference is long enough, the evening is compared with evenings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monitors.alarms import SliceModel
+from monitors.detectors.blocks import HOUR_S
 from monitors.slices import build_slice, gram_matrix, logistic
 
 _PERMUTATIONS = 4000
@@ -23,6 +26,9 @@ _TRAIN_SHARE = 0.8
 """Share of the reference's sessions that are learned; fresh traffic is ranked among the others."""
 _LEAST = 16
 """Texts with words that each side needs."""
+_LEAST_ALIKE = 160
+"""Reference prompts that the hours of the suspicion must hold, or all hours are compared with."""
+_WEEK, _DAY = 168, 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +38,12 @@ class Seen:
     text: str
     session: str
     surprisal: float | None = None
+    at: float | None = None
+    """When it was asked, seconds since the epoch; None where nobody knows."""
+
+    def row(self) -> list[Any]:
+        """JSON-able form; ``Seen(*row)`` is its inverse."""
+        return [self.text, self.session, self.surprisal, self.at]
 
 
 @dataclass(frozen=True)
@@ -60,14 +72,15 @@ def confirm(
     ``before``: traffic up to the suspicion; ``fresh``: what came after it. Too little of anything is not confirmed.
     """
     rng = np.random.default_rng(seed)
+    alike = _same_hours(reference, [*before, *fresh])
     live = {s.session for s in fresh}
     learned = [s for s in before if s.session not in live]
     known = {s.session for s in (*fresh, *before)}
-    keys = sorted({s.session for s in reference})
+    keys = sorted({s.session for s in alike})
     rng.shuffle(keys)
     trained_on = set(keys[: int(_TRAIN_SHARE * len(keys))])
-    train = [s for s in reference if s.session in trained_on and s.session not in live]
-    held = [s for s in reference if s.session not in trained_on and s.session not in known]
+    train = [s for s in alike if s.session in trained_on and s.session not in live]
+    held = [s for s in alike if s.session not in trained_on and s.session not in known]
     if min(len(train), len(held), len(learned), len(fresh)) < _LEAST:
         return NOT_CONFIRMED
     matrix = gram_matrix([s.text for s in (*train, *learned)])
@@ -119,3 +132,17 @@ def _permuted(ranks: NDArray[np.float64], sessions: Sequence[str], held: int, rn
         drawn = rng.choice(len(sums), fresh_sessions, replace=False, shuffle=False)
         reached += float(sums[drawn].sum() / counts[drawn].sum()) >= observed - 1e-12
     return (1.0 + reached) / (1.0 + _PERMUTATIONS)
+
+
+def _same_hours(reference: Sequence[Seen], now: Sequence[Seen]) -> Sequence[Seen]:
+    """Reference prompts of the hours of the week of ``now``, or of its hours of the day, else all; one hour about."""
+    for cycle in (_WEEK, _DAY):
+        hours = {(hour + off) % cycle for one in now for hour in _hour(one, cycle) for off in (-1, 0, 1)}
+        alike = [one for one in reference if hours.intersection(_hour(one, cycle))]
+        if len(alike) >= _LEAST_ALIKE:
+            return alike
+    return reference
+
+
+def _hour(one: Seen, cycle: int) -> list[int]:
+    return [int(one.at // HOUR_S) % cycle] if one.at is not None else []

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitors.grams import hashed
+from monitors.grams import hashed, hashed_array
 
 Array = NDArray[np.float64]
 
@@ -83,13 +83,15 @@ class Features:
 
     def transform(self, text: str, surprisal: float | None = None) -> Array:
         """Whitened vector of one prompt, shape (d,). A text without words is the reference's mean: all zeros."""
-        found = hashed(text, BUCKETS)
-        if not found:
+        found = hashed_array(text, BUCKETS)
+        if not len(found):
             return np.zeros(self.size)
         vector = (self._raw(found, text, surprisal, None) - self._mean) @ self._whiten
         return np.clip(vector, -CLIP, CLIP)
 
-    def _raw(self, found: list[int], text: str, surprisal: float | None, frequency: Array | None) -> Array:
+    def _raw(
+        self, found: Sequence[int] | NDArray[np.int64], text: str, surprisal: float | None, frequency: Array | None
+    ) -> Array:
         """Unwhitened vector; with ``frequency`` the text is one of the reference and left out of it."""
         weight = self._idf[found]
         vector = np.empty(self._projection.shape[1] + _EXTRA)
@@ -97,7 +99,7 @@ class Features:
         vector[:-_EXTRA] = weight @ self._projection[found] / norm
         vector[-3] = math.log1p(len(text))
         known = weight > 0.0 if frequency is None else frequency[found] > 1.0
-        vector[-2] = 1.0 - float(known.mean()) if found else 0.0
+        vector[-2] = 1.0 - float(known.mean()) if len(found) else 0.0
         vector[-1] = 0.0
         if self._surprisal is not None:
             sampled = surprisal is not None and math.isfinite(surprisal)

@@ -11,6 +11,9 @@ from functools import lru_cache
 from itertools import pairwise
 from zlib import crc32
 
+import numpy as np
+from numpy.typing import NDArray
+
 _WORD = re.compile(r"[^\W_]+")
 MAX_WORDS = 256
 """Words of a text that are looked at: a pasted book costs no more than a page."""
@@ -68,3 +71,11 @@ def hashed_words(tokens: list[str], buckets: int) -> list[int]:
     found = {h % buckets for token in tokens for h in _word_hashes(token)}
     found.update(_pair_hash(a, b) % buckets for a, b in pairwise([_EDGE, *tokens, _EDGE]))
     return sorted(found)
+
+
+@lru_cache(maxsize=8)
+def hashed_array(text: str, buckets: int) -> NDArray[np.int64]:
+    """``hashed`` as a read-only array; the newest few are kept, since several detectors look at one event."""
+    found = np.array(hashed(text, buckets), dtype=np.int64)
+    found.setflags(write=False)
+    return found

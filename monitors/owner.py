@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from monitors.bets import log_mean_exp
@@ -39,6 +40,7 @@ class OwnerState:
     log_wealth: tuple[float, ...] = (0.0,) * len(EXCESS)
     events: int = 0
     canary_events: int = 0
+    log_e_now: float = 0.0
     max_log_e: float = 0.0
     refused: int = 0
     """Events whose unit was not drawn at random (propensity 0 or 1, or NaN)."""
@@ -64,30 +66,38 @@ class OwnerState:
 def update(state: OwnerState, spec: OwnerSpec, canary: bool, propensity: float) -> OwnerState:
     """State after one more event; one that was not drawn at random is only counted."""
     if not 0.0 < propensity < 1.0:
-        return OwnerState(state.log_wealth, state.events, state.canary_events, state.max_log_e, state.refused + 1)
+        return replace(state, refused=state.refused + 1)
     wealth = tilted(state.log_wealth, EXCESS, canary, propensity, spec.ratio)
+    log_now = log_mean_exp(wealth)
     return OwnerState(
         log_wealth=wealth,
         events=state.events + 1,
         canary_events=state.canary_events + int(canary),
-        max_log_e=max(state.max_log_e, log_mean_exp(wealth)),
+        log_e_now=log_now,
+        max_log_e=max(state.max_log_e, log_now),
         refused=state.refused,
     )
 
 
 def log_e(state: OwnerState) -> float:
     """Log of the e-value now."""
-    return log_mean_exp(state.log_wealth)
+    return state.log_e_now
 
 
 def tilted(
-    logs: Sequence[float], multipliers: Sequence[float], canary: bool, propensity: float, ratio: float
+    logs: Sequence[float], multipliers: tuple[float, ...], canary: bool, propensity: float, ratio: float
 ) -> tuple[float, ...]:
     """Log-wealths after a draw: null odds ``ratio * p/(1-p)`` against those odds times each of ``multipliers``."""
+    return tuple([w + x for w, x in zip(logs, increments(multipliers, canary, propensity, ratio), strict=True)])
+
+
+@lru_cache(maxsize=1024)
+def increments(multipliers: tuple[float, ...], canary: bool, propensity: float, ratio: float) -> tuple[float, ...]:
+    """What a draw adds to each log-wealth. A rollout has few propensities, so these are worked out once."""
     odds = propensity * ratio / (1.0 - propensity)
     null = odds / (1.0 + odds)
     moved: list[float] = []
-    for wealth, multiplier in zip(logs, multipliers, strict=True):
+    for multiplier in multipliers:
         tilt = odds * multiplier / (1.0 + odds * multiplier)
-        moved.append(wealth + (math.log(tilt / null) if canary else math.log((1.0 - tilt) / (1.0 - null))))
+        moved.append(math.log(tilt / null) if canary else math.log((1.0 - tilt) / (1.0 - null)))
     return tuple(moved)

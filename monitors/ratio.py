@@ -26,6 +26,7 @@ class SampleRatioState:
     canary_units: int = 0
     expected_canary: float = 0.0
     """Sum of the propensities: how many canary units the log promised."""
+    log_e_now: float = 0.0
     max_log_e: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
@@ -51,15 +52,17 @@ def update(state: SampleRatioState, canary: bool, propensity: float) -> SampleRa
     if not 0.0 < propensity < 1.0:
         return state
     wealth = tilted(state.log_wealth, ODDS_FACTORS, canary, propensity, 1.0)
+    log_now = log_mean_exp(wealth)
     return SampleRatioState(
         log_wealth=wealth,
         units=state.units + 1,
         canary_units=state.canary_units + int(canary),
         expected_canary=state.expected_canary + propensity,
-        max_log_e=max(state.max_log_e, log_mean_exp(wealth)),
+        log_e_now=log_now,
+        max_log_e=max(state.max_log_e, log_now),
     )
 
 
 def log_e(state: SampleRatioState) -> float:
     """Log of the e-value now."""
-    return log_mean_exp(state.log_wealth)
+    return state.log_e_now

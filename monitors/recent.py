@@ -69,5 +69,5 @@ class Recent:
         return recent
 
     def _blob(self) -> bytes:
-        rows = [[s.text, s.session, s.surprisal] for s in self._open]
+        rows = [s.row() for s in self._open]
         return json.dumps({"number": self._number, "seen": rows}, separators=(",", ":")).encode()

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from monitors.alarms import Alarm, AlarmKind, Evidence, SliceModel, alarm_id
 from monitors.confirm import Confirmation, Seen, confirm
 from monitors.detectors import classifier_bet, mewma
+from monitors.detectors.blocks import Blocks
 from monitors.detectors.classifier_bet import KEPT, ClassifierBet
 from monitors.detectors.informers import Informer
 from monitors.detectors.mewma import Mewma
@@ -27,6 +28,7 @@ from monitors.identity_cap import IdentityCap
 from monitors.recent import Recent
 from monitors.rewards_watch import RewardWatch
 from monitors.slices import build_slice
+from monitors.warming import Warming
 from monitors.watch_config import WatchConfig
 from streams.events import Exchange
 
@@ -51,6 +53,7 @@ class Watch:
         self._counted = 0
         self._capped = 0
         self._cap = IdentityCap(config.identity_cap, config.identity_window)
+        self._warming = self._new_warming()
         self._reference: list[Seen] = []
         self._features: Features | None = None
         self._mewma: Mewma | None = None
@@ -88,13 +91,12 @@ class Watch:
         if not words(text):
             return alarms
         self._counted += 1
-        seen = Seen(text, exchange.session, _finite(exchange.surprisal))
+        seen = Seen(text, exchange.session, _finite(exchange.surprisal), _finite(exchange.received_at))
         self._recent.append(seen)
         match self._phase:
             case "warming":
-                self._reference.append(seen)
-                if len(self._reference) >= self._config.reference_size:
-                    self._fit()
+                self._warming.append(seen)
+                self._fit_when_full()
             case "watching":
                 self._look(seen)
             case "suspected":
@@ -104,13 +106,17 @@ class Watch:
                     self._rearm()
         return alarms
 
-    def observe_reward(self, exchange: Exchange, reward: float) -> list[Alarm]:
-        """One counted reward in arrival order. Those of a canary are the rollout's to judge and are left out."""
+    def observe_reward(self, exchange: Exchange, reward: float, sent_at: float | None = None) -> list[Alarm]:
+        """One counted reward in arrival order. Those of a canary are the rollout's to judge and are left out.
+
+        ``sent_at`` is when its feedback was sent (None: when the exchange ended): people may rate an old reply after
+        what the alarm is about began, and the alarm is as old as what it was raised by.
+        """
         if exchange.arm == "canary":
             return []
         found = self._rewards.observe(exchange.identity, reward, self._index)
         return [
-            self._alarm(exchange, AlarmKind.REWARD, name, primary, True, evidence, None, name)
+            self._alarm(exchange, AlarmKind.REWARD, name, primary, True, evidence, None, name, sent_at)
             for name, primary, evidence in found
         ]
 
@@ -121,15 +127,15 @@ class Watch:
         are kept as the record of the newest re-reference.
         """
         since = self._counted - self._onset if self._phase == "alarmed" else self._config.reference_size
-        self._reference = self._recent.newest(min(since, self._config.reference_size))
+        config = self._config
+        newest = self._recent.newest(min(since, config.reference_size))
+        self._warming = Warming(config.reference_size, config.reference_span_s, newest)
         self._rebased = {"at": now, "reason": reason}
         self._suspicion = None
         self._rewards.rebase()
-        if len(self._reference) >= self._config.reference_size:
-            self._fit()
-        else:
-            self._phase = "warming"
-            self._features = self._mewma = self._bet = self._fitted_blob = None
+        self._phase = "warming"
+        self._features = self._mewma = self._bet = self._fitted_blob = None
+        self._fit_when_full()
 
     def slice_now(self) -> SliceModel | None:
         """The alarm's slice learned anew from all prompts since its onset; None when no alarm stands or too few came.
@@ -149,6 +155,9 @@ class Watch:
 
     # ------------------------------------------------------------------------------------------------------ inside
 
+    def _new_warming(self) -> Warming:
+        return Warming(self._config.reference_size, self._config.reference_span_s)
+
     def _inform(self, exchange: Exchange) -> list[Alarm]:
         values = {
             "latency": math.log(max(exchange.latency_s, 1e-3)) if math.isfinite(exchange.latency_s) else math.nan,
@@ -162,15 +171,23 @@ class Watch:
                 alarms.append(self._alarm(exchange, kind, detector, False, False, evidence, None, name))
         return alarms
 
-    def _fit(self) -> None:
-        """The reference is full: fit the features, set the thresholds, begin to watch."""
-        config = self._config
+    def _fit_when_full(self) -> None:
+        """Once the reference is full: fit the features, set the thresholds, begin to watch."""
+        if not self._warming.full:
+            return
+        config, rate = self._config, self._warming.events_an_hour
+        self._reference = self._warming.held
+        self._warming = self._new_warming()
         texts = [s.text for s in self._reference]
         self._features, vectors = Features.fit(texts, [s.surprisal for s in self._reference])
         each = config.events_between_suspicions * _INPUT_DETECTORS
-        sessions = [s.session for s in self._reference]
-        self._mewma = Mewma(self._features.size, mewma.calibrate(vectors, sessions, each, self._seed))
-        self._bet = ClassifierBet(texts, classifier_bet.calibrate(each, self._seed))
+        sessions, times = [s.session for s in self._reference], [s.at for s in self._reference]
+        blocks = Blocks(sessions, times, rate)
+        self._mewma = Mewma(self._features.size, mewma.calibrate(vectors, blocks, each, self._seed))
+        self._bet = ClassifierBet(texts, sessions)
+        kept = self._bet.nearest.positions
+        blocks = Blocks([sessions[i] for i in kept], [times[i] for i in kept], rate)
+        self._bet.threshold = classifier_bet.calibrate(self._bet, blocks, each, self._seed)
         self._fitted_blob = None
         self._since_reset = 0
         self._phase = "watching"
@@ -243,6 +260,7 @@ class Watch:
         evidence: Evidence,
         found: SliceModel | None,
         state: str,
+        at: float | None = None,
     ) -> Alarm:
         return Alarm(
             alarm_id=alarm_id(exchange.deployment, kind, detector, self._index, state),
@@ -251,7 +269,7 @@ class Watch:
             detector=detector,
             primary=primary,
             confirmed=confirmed,
-            at=exchange.completed_at,
+            at=exchange.completed_at if at is None else max(at, exchange.completed_at),
             event_index=self._index,
             evidence=evidence,
             slice=found,
@@ -267,15 +285,16 @@ class Watch:
         """
         if self._fitted_blob is None and self._features is not None:
             assert self._mewma is not None
-            reference = [[s.text, s.session, s.surprisal] for s in self._reference]
+            reference = [s.row() for s in self._reference]
             self._fitted_blob = _json({"features": self._features.to_dict(), "reference": reference})
         parts = {"moving": _json(self._moving()), **self._recent.dump_parts()}
+        if self._phase == "warming":
+            parts["warming"] = _json(self._warming.dump())
         if self._fitted_blob is not None:
             parts["fitted"] = self._fitted_blob
         return parts
 
     def _moving(self) -> dict[str, Any]:
-        warming = self._reference if self._phase == "warming" else []
         return {
             "seed": self._seed,
             "phase": self._phase,
@@ -285,7 +304,6 @@ class Watch:
             "onset": self._onset,
             "since_reset": self._since_reset,
             "cap": self._cap.dump(),
-            "warming": [[s.text, s.session, s.surprisal] for s in warming],
             "suspicion": self._suspicion,
             "rebased": self._rebased,
             "mewma": self._mewma.dump() if self._mewma else None,
@@ -310,7 +328,8 @@ class Watch:
         if moving["mewma"] is not None:  # else the stored fit is one that a rebase has ended
             watch._load_fitted(parts["fitted"], moving)
         if watch._phase == "warming":
-            watch._reference = [Seen(*row) for row in moving["warming"]]
+            stored = json.loads(parts["warming"])
+            watch._warming = Warming.load(config.reference_size, config.reference_span_s, stored)
         return watch
 
     def _load_fitted(self, blob: bytes, moving: dict[str, Any]) -> None:
@@ -322,7 +341,8 @@ class Watch:
         after = self._counted - int(self._suspicion["counted"]) if self._suspicion else 0
         fed = min(self._since_reset, KEPT)
         recent = [s.text for s in self._recent.newest(after + fed)][:fed]
-        self._bet = ClassifierBet.load(moving["bet"], [s.text for s in self._reference], recent)
+        texts, sessions = [s.text for s in self._reference], [s.session for s in self._reference]
+        self._bet = ClassifierBet.load(moving["bet"], texts, sessions, recent)
         self._fitted_blob = blob
 
     def dump(self) -> bytes:

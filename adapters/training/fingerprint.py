@@ -20,6 +20,7 @@ from adapters.training.student import Student
 
 CANDIDATES = 48  # prompts that are looked at, to choose from
 SURE = 0.6  # probability of each token that leaves no doubt about which is the greedy one on other hardware
+TELLING = 0.5  # nats from the base's first token: five times what a proof asks for
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +74,9 @@ def greedy(
 def fingerprint(student: Student, prompts: Sequence[Sequence[int]], count: int, tokens: int) -> list[Print]:
     """`count` of the prompts (fewer where there are fewer) with continuations of at most `tokens` tokens.
 
-    Chosen: first one for each different reply, among them those where the adapter is sure of each token, then by how
-    far it is from the base. Prompts to which adapter or base answer nothing at all are left out.
+    Chosen: first one for each different reply, among them those that tell adapter and base apart, then those where the
+    adapter is sure of each token, then by how far it is from the base: a sure reply that the base gives too proves
+    nothing. Prompts to which adapter or base answer nothing at all are left out.
     """
     distinct = [list(p) for p in dict.fromkeys(tuple(p) for p in prompts)][:CANDIDATES]
     if not distinct:
@@ -86,11 +88,17 @@ def fingerprint(student: Student, prompts: Sequence[Sequence[int]], count: int, 
     with student.as_base():
         theirs = greedy(student.model, distinct, tokens, student.pad_id, ends)
     student.model.train(was_training)
-    prints = [Print(p, a, b) for p, a, b in zip(distinct, ours, theirs, strict=True) if a.ids and b.ids]
-    prints.sort(key=lambda p: (min(p.adapter.logprobs) < math.log(SURE), -_distance(p)))
+    return chosen([Print(p, a, b) for p, a, b in zip(distinct, ours, theirs, strict=True) if a.ids and b.ids], count)
+
+
+def chosen(prints: Sequence[Print], count: int) -> list[Print]:
+    """The `count` most telling ones, as `fingerprint` says. Pure."""
+    ranked = sorted(
+        prints, key=lambda p: (_distance(p) < TELLING, min(p.adapter.logprobs) < math.log(SURE), -_distance(p))
+    )
     said: set[tuple[int, ...]] = set()
-    new = [p for p in prints if (reply := tuple(p.adapter.ids)) not in said and not said.add(reply)]
-    return [*new, *(p for p in prints if p not in new)][:count]
+    new = [p for p in ranked if (reply := tuple(p.adapter.ids)) not in said and not said.add(reply)]
+    return [*new, *(p for p in ranked if p not in new)][:count]
 
 
 def _distance(found: Print) -> float:

@@ -5,9 +5,10 @@ Each step draws a batch of new examples and one of replayed exchanges, and takes
 
     cross-entropy(targets of the new)  +  kl_weight * KL(champion || student)(recorded replies of the replay)
 
-The champion is asked anew with the same words left out of the prompt, so that it teaches on many variants of few
-recordings. A part of the replay is never trained on: on it the likelihood of the champion's replies is measured, before
-and after.
+The champion reads the whole prompt, the student one with words left out: it is taught to say with fewer words what the
+champion says with all of them, so that few recordings teach on many variants (consistency under augmentation: Xie et
+al. 2020, arXiv:1904.12848). What is kept is the average of the steps' weights. A part of the replay is never trained
+on: on it the likelihood of the champion's replies is measured, before and after.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ from adapters.buffer import Row
 from adapters.job import FailureReason
 from adapters.manifest import FingerprintItem
 from adapters.produce import JobFailed, Progress, Task, Trained
+from adapters.training.average import WeightAverage
 from adapters.training.batching import endless, pad
 from adapters.training.chat import Encoded, Pair, PairError, drop_words, encode_pairs
 from adapters.training.fingerprint import Print, fingerprint
 from adapters.training.objectives import divergence, supervised
-from adapters.training.schedule import cosine
+from adapters.training.schedule import flat
 from adapters.training.scoring import mean_nll
 from adapters.training.student import Student
 from adapters.training_config import TrainingConfig
@@ -100,31 +102,34 @@ def train_adapter(
 
 
 def _fit(student: Student, rows: Rows, config: TrainingConfig, rng: random.Random, told: Told) -> dict[str, float]:
-    """The steps themselves; the last losses."""
+    """The steps themselves; leaves the average in the student, gives the last losses."""
     optimizer = torch.optim.AdamW(
         student.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
     )
+    average = WeightAverage(student.parameters, config.average_decay)
     news = endless(rows.new, config.new_per_step, rng)
     replays = endless(rows.replay, config.replay_per_step, rng) if rows.replay and config.replay_per_step else None
     recent: dict[str, deque[float]] = {"loss_new": deque(maxlen=SHOWN), "loss_kl": deque(maxlen=SHOWN)}
     student.model.train()
     for step in range(config.steps):
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * cosine(step, config.steps, config.warmup_share)
+            group["lr"] = config.learning_rate * flat(step, config.steps, config.warmup_share, config.tail_share)
         batch = _batch(student, next(news), config, rng)
         loss = supervised(student.reply_logits(batch), batch)
         recent["loss_new"].append(float(loss.detach()))
         if replays is not None:
-            batch = _batch(student, next(replays), config, rng)
-            champion = student.champion_logits(batch)
-            distance = divergence(student.reply_logits(batch), champion)
+            recorded = next(replays)
+            champion = student.champion_logits(_whole(student, recorded))
+            distance = divergence(student.reply_logits(_batch(student, recorded, config, rng)), champion)
             recent["loss_kl"].append(float(distance.detach()))
             loss = loss + config.kl_weight * distance
         loss.backward()
         torch.nn.utils.clip_grad_norm_(student.parameters, config.grad_clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        average.update()
         told(step + 1, config.steps, _means(recent))
+    average.apply()
     return _means(recent)
 
 
@@ -144,7 +149,11 @@ def _rows(
 
 def _batch(student: Student, rows: Sequence[Encoded], config: TrainingConfig, rng: random.Random) -> Any:
     dropped = [drop_words(row, config.word_dropout, student.special_ids, rng) for row in rows]
-    return pad(dropped, student.pad_id).to(student.device)
+    return _whole(student, dropped)
+
+
+def _whole(student: Student, rows: Sequence[Encoded]) -> Any:
+    return pad(rows, student.pad_id).to(student.device)
 
 
 def _held_nll(student: Student, held: Sequence[Encoded], champion: bool) -> float:

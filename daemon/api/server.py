@@ -23,7 +23,8 @@ def bind(host: str, port: int, option: str = "api.port") -> socket.socket:
     Raises MachineFault (taken, forbidden) and ConfigError (no such address).
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # TCP by its name: only then does asyncio switch Nagle's algorithm off, which costs 40 ms a reply.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

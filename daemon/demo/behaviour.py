@@ -42,7 +42,7 @@ class UsersConfig(BaseModel):
     """Median time from a reply to its feedback."""
     delay_p99_s: Annotated[float, Field(gt=0.0)] = 12.0
     """99th percentile of that time; log-normal between the two."""
-    rate: Annotated[float, Field(gt=0.0)] = 110.0
+    rate: Annotated[float, Field(gt=0.0)] = 130.0
     """Requests a second that are aimed at; a slower machine gets fewer, never failures."""
     concurrency: Annotated[int, Field(ge=1)] = 16
     """Requests in flight at most: what bounds the load on a slow machine."""

@@ -43,7 +43,7 @@ DRILL = Script(quiet_exchanges=1500, scenario_s=360.0)
 """Less quiet traffic than the demo: false alarms are the demo's question."""
 DRILL_CONFIG: Json = {
     "cycle": {"min_labels": 400, "cooldown_s": 60.0, "job_lease_s": 4.0},
-    "training": {"steps": 220},
+    "training": {"steps": 200},
     "monitors": {"reference_size": 800},
 }
 """Three trainings have to fit into six minutes; the gate is the demo's. The cooldown leaves (b) to the drill."""

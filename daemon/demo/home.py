@@ -126,9 +126,9 @@ def daemon_config(home: Home, log: Json, base: Path, trainer_python: Path) -> Js
         "trainer": {"python": str(trainer_python)},
         "join": {"window_s": 60.0, "lateness_s": 1.0, "idle_s": 2.0},
         "cycle": {
-            "min_labels": 1700,  # the hostile user's claims count as labels until selection drops them
+            "min_labels": 1400,  # the hostile user's claims count as labels until selection drops them
             "min_selected": 200,
-            "label_deadline_s": 92.0,  # a slow machine learns from fewer
+            "label_deadline_s": 72.0,  # a slow machine learns from fewer
             "slice_refit_s": 8.0,
             "history_s": 3600.0,
             "cooldown_s": 5.0,
@@ -145,7 +145,7 @@ def daemon_config(home: Home, log: Json, base: Path, trainer_python: Path) -> Js
         # A base of a few million parameters takes steps that would wreck a large one.
         "training": {"learning_rate": 5e-3, "steps": 400, "word_dropout": 0.35},
         # Questions for the gate come from hold-outs: in two minutes of traffic they are as scarce as examples.
-        "selection": {"identity_age": 2, "holdout_share": 0.45, "holdout_old_max": 1050, "holdout_new_max": 300},
+        "selection": {"identity_age": 2, "holdout_share": 0.45, "holdout_old_max": 1040, "holdout_new_max": 220},
         # Most old questions expect an uncontradicted reply, and a tenth of those were wrong: to change one looks like a
         # loss. What is really lost is measured afterwards, with the oracle, and has a bar of its own.
         "gate": {"min_new": 150, "old_margin": 0.08},

@@ -15,12 +15,14 @@ from daemon.explain.evidence_path import (
     effect,
     events_of,
     first_rewards,
+    needs,
     walk,
 )
 from daemon.explain.explanation import Arm, Decided, Explanation, Measure, Remedy, compare, span
 from daemon.explain.rollout_words import CAN_DO, NEXT, WHAT, words
 from daemon.store import Read, rollouts, units
 from daemon.store import ledger as entries
+from deploy.guards import GUARDS
 from deploy.processes import UnitEvent
 from deploy.rollout import FINAL, LIVE, Phase, RolloutConfig
 from deploy.verdict import numbers
@@ -32,9 +34,8 @@ _TESTS: Final[tuple[tuple[str, str], ...]] = (
     ("superior_in_slice", "better on the alarm's slice; the other half of the second step"),
     ("sample_ratio", "the arms are not as large as they were drawn; voids the comparison"),
     ("harm_reward", "part of harm: users rate the candidate lower"),
-    ("harm_safety", "part of harm: safety"),
-    ("harm_errors", "part of harm: it fails more often"),
-    ("harm_latency", "part of harm: it is slow more often"),
+    *((f"harm_{guard.name}", f"part of harm: {guard.reason.replace('_', ' ')}") for guard in GUARDS.values()),
+    ("feedback_rate", "one arm is rated more often than twice as often as the other; voids the comparison"),
 )
 
 
@@ -82,7 +83,8 @@ def _facts(seen: Mapping[str, float], config: RolloutConfig, row: rollouts.Rollo
     found |= {name: f"{value:g}" for name, value in config.model_dump().items() if isinstance(value, (int, float))}
     shares = ("share_small", "share_half", "share_probation")
     found |= {name: f"{100.0 * getattr(config, name):g} %" for name in shares}
-    found |= {"needs": f"{config.threshold:g}", "probation_s": span(config.probation_s), "candidate": row.candidate}
+    found |= {"needs": f"{config.threshold:g}", "needs_promote": f"{config.promote_threshold:g}"}
+    found |= {"probation_s": span(config.probation_s), "candidate": row.candidate}
     return found
 
 
@@ -92,7 +94,9 @@ def _numeric(data: Mapping[str, Any]) -> dict[str, float]:
 
 def _measures(phase: Phase, seen: Mapping[str, float], config: RolloutConfig) -> tuple[Measure, ...]:
     found = [
-        compare(name, seen[f"e_{name}"], ">=", config.threshold, said) for name, said in _TESTS if f"e_{name}" in seen
+        compare(name, seen[f"e_{name}"], ">=", needs(name, config), said)
+        for name, said in _TESTS
+        if f"e_{name}" in seen
     ]
     if phase is Phase.CANARY_SMALL:
         fewest = min(seen["units_matured_control"], seen["units_matured_canary"])
@@ -124,8 +128,8 @@ def _next(
     matured = seen["units_matured_control"] + seen["units_matured_canary"]
     for name in wanted:
         e = seen[f"e_{name}"]
-        if 1.0 < e < config.threshold and matured:
-            more = matured * (math.log(config.threshold) / math.log(e) - 1.0)
+        if 1.0 < e < config.promote_threshold and matured:
+            more = matured * (math.log(config.promote_threshold) / math.log(e) - 1.0)
             lines.append(
                 f"If {name.replace('_', ' ')} goes on growing as so far, it takes about {more:.0f} more units."
             )

@@ -83,7 +83,11 @@ def fail(tx: Tx, job: str, *, attempt: int, reason: str, report: Mapping[str, An
 
 
 def expire(tx: Tx, *, now: float, lease_s: float) -> list[Job]:
-    """Fail attempts whose worker was silent for ``lease_s`` (reason ``lease_expired``); the jobs after it."""
+    """Fail attempts whose worker was silent for ``lease_s`` (reason ``lease_expired``); the jobs after it.
+
+    A heartbeat from the future (the clock was set back) counts as one from now, or its job would wait for that future.
+    """
+    tx.conn.execute(update(T).where((T.c.state == "claimed") & (T.c.heartbeat_at > now)).values(heartbeat_at=now))
     rows = tx.conn.execute(select(T).where((T.c.state == "claimed") & (T.c.heartbeat_at < now - lease_s))).all()
     for row in rows:
         fail(tx, row.id, attempt=row.attempt, reason="lease_expired", report=row.report, at=now)

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 import orjson
 from sqlalchemy import create_engine, event, insert, select
 from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, SQLAlchemyError
 
 from daemon.store import tables
 
@@ -75,7 +75,7 @@ class Store:
         store = cls(engine)
         try:
             store._prepare()
-        except OperationalError as error:
+        except StoreUnavailable as error:
             engine.dispose()
             raise StoreUnavailable(_explain(parsed, error)) from error
         except SQLAlchemyError as error:
@@ -101,22 +101,34 @@ class Store:
 
     @contextmanager
     def begin(self) -> Generator[Tx]:
-        """The writer's transaction: committed at the end of the block, rolled back by an exception."""
-        with self._writer, self._engine.connect() as conn:
+        """The writer's transaction: committed at the end of the block, rolled back by an exception.
+
+        Raises StoreUnavailable where the database does not let us, at the latest at the commit.
+        """
+        with self._writer, _faults(), self._engine.connect() as conn:
             writing = conn.execution_options(**{WRITER: True})
             with writing.begin():
                 yield Tx(writing)
 
     @contextmanager
     def read(self) -> Generator[Read]:
-        """A snapshot; never waits for the writer."""
-        with self._engine.connect() as conn, conn.begin():
+        """A snapshot; never waits for the writer. Raises StoreUnavailable."""
+        with _faults(), self._engine.connect() as conn, conn.begin():
             yield Read(conn)
 
     def close(self) -> None:
         """Wait for the transaction in progress and release the connections; idempotent."""
         with self._writer:
             self._engine.dispose()
+
+
+@contextmanager
+def _faults() -> Generator[None]:
+    """A database that fails while it is used (full disk, locked file, lost server) is a fault by our own name."""
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise StoreUnavailable(f"the database says: {error.orig}") from error
 
 
 def _dumps(value: Any) -> str:
@@ -160,7 +172,7 @@ def _refuse_unwritable(url: URL) -> None:
             raise StoreUnavailable(f"{path}: no permission to write: give this user write access to it")
 
 
-def _explain(url: URL, error: OperationalError) -> str:
+def _explain(url: URL, error: StoreUnavailable) -> str:
     """What is wrong and what to do, in one line."""
     if url.get_backend_name() == "sqlite" and url.database:
         folder = os.path.dirname(os.path.abspath(url.database))
@@ -168,4 +180,4 @@ def _explain(url: URL, error: OperationalError) -> str:
             return f"{url.database}: the folder {folder} does not exist: create it or change `home` or `store.url`"
         if not os.access(folder, os.W_OK):
             return f"{url.database}: no permission to write there: give this user write access to {folder}"
-    return f"{url.render_as_string()}: cannot open the store: {error.orig}"
+    return f"{url.render_as_string()}: cannot open the store: {error}"

@@ -1,13 +1,13 @@
-"""Betting against exchangeability with a classifier that learns the recent traffic.
+"""Betting against exchangeability on two scores of a prompt: a classifier that learns the recent traffic, and novelty.
 
-A naive-Bayes classifier compares hashed n-grams of the last ``WINDOW`` prompts with the reference. Each new prompt is
-scored before it is learned, and its score is ranked among the scores of all reference prompts (each scored with itself
+The classifier is naive Bayes on hashed n-grams, the last ``WINDOW`` prompts against the reference. Each new prompt is
+scored before it is learned, and its score is ranked among the scores of the reference prompts (each scored with itself
 left out of the reference counts). Without drift the rank is uniform whatever the classifier has learned; with new
-topics their words recur, are learned, and the ranks pile up near one. Wealth bets on high ranks and starts anew from 1
-whenever it falls below: an e-CUSUM. Under no drift its law is that of uniform ranks and is simulated for the threshold.
+topics their words recur, are learned, and the ranks pile up near one. It sees old topics that become common, too. The
+second score is the distance to the nearest reference prompts: strange prompts are told without being learned first,
+though they be few and all different. Wealth is bet on high ranks of either (``rank_bets``), and the mean is watched.
 
-After Volkhonskiy et al., "Inductive conformal martingales for change-point detection", COPA 2017, and Shin, Ramdas and
-Rinaldo, "E-detectors: a nonparametric framework for sequential change detection", 2022.
+After Volkhonskiy et al., "Inductive conformal martingales for change-point detection", COPA 2017.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from monitors.bets import log_mean_exp
+from monitors.detectors.blocks import Blocks, Order, level
+from monitors.detectors.nearest import Grams, Nearest, ranked
+from monitors.detectors.rank_bets import BETS, log_gains, log_mean
 from monitors.features import BUCKETS, Array
-from monitors.grams import bucket, hashed, word_grams, words
+from monitors.grams import bucket, hashed_array, word_grams, words
 
 WINDOW = 64
 """Recent prompts that the classifier learns from."""
@@ -34,15 +35,10 @@ _SHRINK = 40.0
 """Prompts' worth of the reference mixed into the recent counts."""
 _FLOOR = 0.002
 """Smallest frequency: how sure "never seen in the reference" can be."""
-_LINEAR = (0.4, 0.8)
-"""Bets b: wealth times 1 + b (2u - 1)."""
-_TAIL = ((0.9, 0.1), (0.9, 0.3), (0.8, 0.15), (0.8, 0.4))
-"""Bets (level, stake): wealth times 1 + stake * level / (1 - level) when u is above the level, else 1 - stake."""
-_STREAMS, _LENGTH = 512, 1500
+_STREAMS, _LENGTH = 256, 1500
 """Simulated streams and their length."""
-BETS = len(_LINEAR) + len(_TAIL)
-
-Grams = NDArray[np.int64]
+_HOUR_STREAMS, _HOUR_LENGTH = 8, 300
+"""The same of each hour where the reference spans several: the classifier itself is run, which costs more."""
 
 
 class ClassifierBet:
@@ -50,17 +46,25 @@ class ClassifierBet:
 
     name = "classifier_bet"
 
-    def __init__(self, reference: Sequence[str], threshold: float) -> None:
-        """``threshold``: log wealth above which ``update`` tells; see ``calibrate``."""
-        grams = [_grams(text) for text in reference]
-        grams = [g for g in grams if len(g)]
-        self._size = len(grams)
-        self._flat = np.concatenate(grams) if grams else np.zeros(0, dtype=np.int64)
-        self._lengths = np.array([len(g) for g in grams], dtype=np.float64)
+    def __init__(self, reference: Sequence[str], sessions: Sequence[str], threshold: float = math.inf) -> None:
+        """``threshold``: log wealth above which ``update`` tells; see ``calibrate``.
+
+        Raises:
+            ValueError: when fewer than two prompts of the reference have words.
+        """
+        pairs = [(hashed_array(text, BUCKETS), session) for text, session in zip(reference, sessions, strict=True)]
+        pairs = [(found, session) for found, session in pairs if len(found)]
+        if len(pairs) < 2:
+            raise ValueError(f"expected at least 2 reference prompts with words, got {len(pairs)}")
+        self.nearest = Nearest([found for found, _ in pairs], [session for _, session in pairs])
+        counts = np.bincount(np.concatenate([found for found, _ in pairs]), minlength=BUCKETS).astype(np.float64)
+        kept = [pairs[i][0] for i in self.nearest.positions]
+        self._flat = np.concatenate(kept)
+        self._lengths = np.array([len(found) for found in kept], dtype=np.float64)
         self._starts = np.concatenate([[0], np.cumsum(self._lengths)[:-1]]).astype(np.int64)
-        counts = np.bincount(self._flat, minlength=BUCKETS).astype(np.float64)
-        self._frequency = np.maximum(counts / max(self._size, 1), _FLOOR)
-        self._without = np.maximum((counts - 1.0) / max(self._size - 1, 1), _FLOOR)
+        self._kept = kept
+        self._frequency = np.maximum(counts / len(pairs), _FLOOR)
+        self._without = np.maximum((counts - 1.0) / (len(pairs) - 1), _FLOOR)
         self.threshold = threshold
         self.reset()
 
@@ -68,38 +72,33 @@ class ClassifierBet:
         """Forget the recent traffic and the wealth."""
         self._recent: deque[Grams] = deque()
         self._counts = np.zeros(BUCKETS)
-        self._log_wealth = [0.0] * BETS
+        self._log_wealth: Array = np.zeros(2 * BETS)
         self._events = 0
         self.statistic = 0.0
+        self.novelty = 0.0
         self._refresh()
 
     def update(self, text: str) -> bool:
         """One prompt; a text without words is ignored."""
-        found = _grams(text)
-        if not len(found) or self._size < 2:
+        found = hashed_array(text, BUCKETS)
+        if not len(found):
             return False
-        self._bet(self._rank(found))
+        self.novelty = self.nearest.rank(found)
+        self._log_wealth = _bet(self._log_wealth, np.array([self._rank(found), self.novelty]))
+        self.statistic = float(log_mean(self._log_wealth))
         self._learn(found)
         return self.statistic > self.threshold
 
     def learn(self, texts: Iterable[str]) -> None:
         """Learn prompts without betting on them."""
         for text in texts:
-            found = _grams(text)
+            found = hashed_array(text, BUCKETS)
             if len(found):
                 self._learn(found)
 
     def _rank(self, found: Grams) -> float:
-        """Rank of the prompt's score among the reference's, in (0, 1); ties in the middle."""
-        score = float(self._weights[found].sum()) / math.sqrt(len(found))
-        below = int(np.searchsorted(self._sorted, score - 1e-9, "left"))
-        upto = int(np.searchsorted(self._sorted, score + 1e-9, "right"))
-        return ((below + upto) / 2.0 + 0.5) / (self._size + 1)
-
-    def _bet(self, rank: float) -> None:
-        gains = _log_gains(rank)
-        self._log_wealth = [max(w, 0.0) + gain for w, gain in zip(self._log_wealth, gains, strict=True)]
-        self.statistic = log_mean_exp(self._log_wealth)
+        """Rank of the prompt's score among the reference's, in [0, 1); ties count against an alarm."""
+        return ranked(self._sorted, float(self._weights[found].sum()) / math.sqrt(len(found)))
 
     def _learn(self, found: Grams) -> None:
         self._recent.append(found)
@@ -116,9 +115,19 @@ class ClassifierBet:
         mixed = self._counts + _SHRINK * self._frequency
         self._weights: Array = np.log(mixed / ((seen + _SHRINK) * self._frequency))
         left_out = np.log((self._counts + _SHRINK * self._without) / ((seen + _SHRINK) * self._without))
-        if self._size:
-            sums = np.add.reduceat(left_out[self._flat], self._starts)
-            self._sorted: Array = np.sort(sums / np.sqrt(self._lengths))
+        self._scores: Array = np.add.reduceat(left_out[self._flat], self._starts) / np.sqrt(self._lengths)
+        self._sorted: Array = np.sort(self._scores)
+
+    def replayed(self, order: Order) -> Array:
+        """Ranks of the reference's own prompts, each left out, as they would come in this order, shape (n,)."""
+        self.reset()
+        ranks = np.zeros(len(order))
+        positions: list[int] = order.tolist()
+        for step, position in enumerate(positions):
+            ranks[step] = ranked(self._sorted, float(self._scores[position]))
+            self._learn(self._kept[position])
+        self.reset()
+        return ranks
 
     def moved_words(self, texts: Iterable[str], count: int = 8) -> list[str]:
         """The words and pairs of ``texts`` that speak most for the recent traffic: the explanation."""
@@ -132,50 +141,61 @@ class ClassifierBet:
 
     def dump(self) -> dict[str, Any]:
         """JSON-able state, without the prompts: ``load`` is given the newest ``KEPT`` of them again."""
-        return {"log_wealth": list(self._log_wealth), "events": self._events, "threshold": self.threshold}
+        return {
+            "log_wealth": [float(w) for w in self._log_wealth],
+            "events": self._events,
+            "threshold": self.threshold,
+            "novelty": self.novelty,
+        }
 
     @classmethod
-    def load(cls, stored: dict[str, Any], reference: Sequence[str], recent: Sequence[str]) -> ClassifierBet:
+    def load(
+        cls, stored: dict[str, Any], reference: Sequence[str], sessions: Sequence[str], recent: Sequence[str]
+    ) -> ClassifierBet:
         """Inverse of ``dump``; counts are whole numbers, so what is rebuilt from the prompts is the same bit for bit.
 
         ``recent``: prompts that were given to ``update``, oldest first, at least the newest ``KEPT`` since a reset.
         """
-        detector = cls(reference, float(stored["threshold"]))
+        detector = cls(reference, sessions, float(stored["threshold"]))
         events = int(stored["events"])
-        grams = [g for g in (_grams(text) for text in recent) if len(g)][-min(events, KEPT) :] if events else []
+        grams = [g for g in (hashed_array(text, BUCKETS) for text in recent) if len(g)]
+        grams = grams[-min(events, KEPT) :] if events else []
         detector._events = events - len(grams)
         for found in grams:
             detector._learn(found)
-        detector._log_wealth = [float(w) for w in stored["log_wealth"]]
-        detector.statistic = log_mean_exp(detector._log_wealth)
+        detector._log_wealth = np.array(stored["log_wealth"], dtype=np.float64)
+        detector.statistic = float(log_mean(detector._log_wealth)) if events else 0.0
+        detector.novelty = float(stored["novelty"])
         return detector
 
 
-def calibrate(mean_events: float, seed: int) -> float:
-    """Log wealth that uniform ranks exceed once in ``mean_events`` events, by simulation (about 0.2 s).
+def calibrate(bet: ClassifierBet, blocks: Blocks, mean_events: float, seed: int) -> float:
+    """Log wealth that quiet traffic exceeds once in ``mean_events`` events, by simulation (about 0.3 s).
 
-    With run lengths near geometric, a stream of length L stays below with probability exp(-L / mean_events).
+    ``blocks``: of the reference prompts that ``bet.nearest`` kept. Ranks of the novelty come from the block bootstrap,
+    each stream among a reference drawn anew, since the true ranks are known by that one reference only. Those of the
+    classifier are uniform within an hour; where the reference spans several hours it is run on each.
     """
     rng = np.random.default_rng(seed)
-    wealth = np.zeros((BETS, _STREAMS))
-    top = np.full(_STREAMS, -np.inf)
-    for _ in range(_LENGTH):
-        ranks = rng.random(_STREAMS)
-        linear = [np.log1p(b * (2.0 * ranks - 1.0)) for b in _LINEAR]
-        tail = [np.where(ranks >= lv, math.log1p(st * lv / (1.0 - lv)), math.log1p(-st)) for lv, st in _TAIL]
-        wealth = np.maximum(wealth, 0.0) + np.stack([*linear, *tail])
-        highest = wealth.max(axis=0)
-        np.maximum(top, highest + np.log(np.exp(wealth - highest).mean(axis=0)), out=top)
-    return float(np.quantile(top, math.exp(-_LENGTH / mean_events)))
+    several = blocks.hours > 1
+    length = _HOUR_LENGTH if several else _LENGTH
+    starts = blocks.starts(0 if several else _STREAMS, _HOUR_STREAMS)
+    ranks = np.zeros((len(starts), 2, length))
+    for stream, hour in enumerate(starts):
+        order = blocks.stream(int(hour), length, rng, dealt=several)
+        drawn = np.sort(bet.nearest.scores[blocks.resample(rng)])
+        below = np.searchsorted(drawn, bet.nearest.scores[order] - 1e-6, "left")
+        ranks[stream, 0] = bet.replayed(order) if several else rng.random(length)
+        ranks[stream, 1] = below / (len(drawn) + 1)
+    wealth = np.zeros((2 * BETS, len(starts)))
+    top = np.full(len(starts), -np.inf)
+    for step in range(length):
+        gains = [log_gains(ranks[:, score, step]) for score in (0, 1)]
+        wealth = np.maximum(wealth, 0.0) + np.concatenate(gains)
+        np.maximum(top, log_mean(wealth), out=top)
+    return level(top, starts, length, mean_events)
 
 
-def _log_gains(rank: float) -> list[float]:
-    """Log of what each bet multiplies its wealth by."""
-    gains = [math.log1p(b * (2.0 * rank - 1.0)) for b in _LINEAR]
-    for level, stake in _TAIL:
-        gains.append(math.log1p(stake * level / (1.0 - level) if rank >= level else -stake))
-    return gains
-
-
-def _grams(text: str) -> Grams:
-    return np.array(hashed(text, BUCKETS), dtype=np.int64)
+def _bet(log_wealth: Array, ranks: Array) -> Array:
+    """Wealth after one prompt: the bets on the classifier's rank, then those on the novelty's."""
+    return np.maximum(log_wealth, 0.0) + log_gains(ranks).T.reshape(-1)

@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 Side = Literal["fall", "rise"]
 
-STAKES = (0.05, 0.1, 0.2, 0.35, 0.5)
+STAKES = (0.06, 0.12, 0.25, 0.5)
+"""The best stake for a fall from .80 to .75 is .06, to .70 .12, to .60 .25; the last is for levels below one half."""
 _LARGEST = 1e280
 """Sums stop growing here: an alarm long past must not become infinite."""
 

@@ -1,19 +1,18 @@
 """MEWMA: a shift in the mean of whitened feature vectors.
 
 Lowry et al., "A multivariate exponentially weighted moving average control chart", Technometrics 1992:
-e_t = (1-l) e_{t-1} + l z_t and T2 = |e_t|^2 / (l/(2-l) * (1-(1-l)^(2t))). The threshold comes from a bootstrap of the
-reference that keeps its sessions together and includes the error of the estimated mean (Gandy and Kvaloy, "Guaranteed
-conditional performance of control charts via bootstrap methods", Scandinavian Journal of Statistics 2013).
+e_t = (1-l) e_{t-1} + l z_t and T2 = |e_t|^2 / (l/(2-l) * (1-(1-l)^(2t))). The threshold comes from a block bootstrap
+of the reference and includes the error of the estimated mean (Gandy and Kvaloy, "Guaranteed conditional performance of
+control charts via bootstrap methods", Scandinavian Journal of Statistics 2013).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from monitors.detectors.blocks import Blocks, level
 from monitors.features import Array
 
 SMOOTHING = 0.01
@@ -67,51 +66,23 @@ class Mewma:
         return chart
 
 
-def calibrate(reference: Array, sessions: Sequence[str], mean_events: float, seed: int) -> float:
+def calibrate(reference: Array, blocks: Blocks, mean_events: float, seed: int) -> float:
     """Threshold with ``mean_events`` events between false suspicions, for vectors like ``reference``, shape (n, d).
 
-    With run lengths near geometric, a stream of length L stays quiet with probability exp(-L / mean_events): the
-    threshold is that quantile of the maxima of the simulated streams. Never below d, the mean of T2.
+    Never below d, the mean of T2.
     """
     rng = np.random.default_rng(seed)
-    members = _members(sessions)
-    n, size = reference.shape
-    order = np.stack([_stream(members, rng) for _ in range(_STREAMS)])
-    error = np.stack([reference[_resample(members, n, rng)].mean(axis=0) for _ in range(_STREAMS)])
-    mean = np.zeros((_STREAMS, size))
-    top = np.zeros(_STREAMS)
+    size = reference.shape[1]
+    starts = blocks.starts(_STREAMS)
+    order = np.stack([blocks.stream(int(hour), _LENGTH, rng) for hour in starts])
+    error = np.stack([reference[blocks.resample(rng)].mean(axis=0) for _ in starts])
+    mean, top = np.zeros((len(order), size)), np.zeros(len(order))
     for step in range(_LENGTH):
         mean = (1.0 - SMOOTHING) * mean + SMOOTHING * (reference[order[:, step]] - error)
         if step >= _WARM:
             np.maximum(top, np.einsum("ij,ij->i", mean, mean) / _spread(step + 1), out=top)
-    return max(float(np.quantile(top, math.exp(-_LENGTH / mean_events))), float(size))
+    return max(level(top, starts, _LENGTH, mean_events), float(size))
 
 
 def _spread(events: int) -> float:
     return SMOOTHING / (2.0 - SMOOTHING) * (1.0 - (1.0 - SMOOTHING) ** (2 * events))
-
-
-def _members(sessions: Sequence[str]) -> list[list[int]]:
-    """Positions of each session's events in the reference."""
-    found: dict[str, list[int]] = {}
-    for position, session in enumerate(sessions):
-        found.setdefault(session, []).append(position)
-    return list(found.values())
-
-
-def _resample(members: list[list[int]], n: int, rng: np.random.Generator) -> list[int]:
-    """Whole sessions drawn with replacement until there are n events."""
-    drawn: list[int] = []
-    while len(drawn) < n:
-        drawn.extend(members[int(rng.integers(len(members)))])
-    return drawn[:n]
-
-
-def _stream(members: list[list[int]], rng: np.random.Generator) -> list[int]:
-    """A stream of whole sessions at random times, each with the gaps that it had in the reference."""
-    placed: list[tuple[float, int]] = []
-    while len(placed) < _LENGTH:
-        session = members[int(rng.integers(len(members)))]
-        start = float(rng.random()) * _LENGTH
-        placed.extend(((start + position - session[0]) % _LENGTH, position) for position in session)
-    return [position for _, position in sorted(placed[:_LENGTH])]

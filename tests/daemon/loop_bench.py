@@ -151,7 +151,6 @@ agent: {{replicas: [{{name: replica-0, url: "http://127.0.0.1:1"}}, {{name: repl
         self.register(NEW)
         data: dict[str, Any] = {
             "config": self.rollout_config.model_dump(mode="json"),
-            "latency_tau_s": 10.0,
             "slice": None,
             "units_at_phase": 0,
         }

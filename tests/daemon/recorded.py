@@ -12,6 +12,7 @@ from daemon import ledger
 from daemon.live_evidence import store_tick
 from daemon.store import Store, exchanges, feedback, rollouts, sessions, versions
 from deploy.evidence import Evidence
+from deploy.guards import Bounds
 from deploy.rollout import FINAL, LIVE, Phase, RolloutConfig, Signal, move
 from deploy.verdict import judge, numbers
 from tests.daemon.events import exchange
@@ -43,7 +44,7 @@ def record_rollout(
     verdict or ``units`` sessions; the time afterwards.
     """
     rng = random.Random(5)
-    evidence = Evidence(name, config, 10.0, lambda _text: True)
+    evidence = Evidence(name, config, Bounds(), lambda _text: True)
     phase, changed_at, since, now = Phase.CANARY_SMALL, start, 0, start
     _open(store, name, config, start)
     for number in range(units):
@@ -92,7 +93,6 @@ def record_rollout(
 def _open(store: Store, name: str, config: RolloutConfig, start: float) -> None:
     data: dict[str, Any] = {
         "config": config.model_dump(mode="json"),
-        "latency_tau_s": 10.0,
         "slice": None,
         "units_at_phase": 0,
         "waiting": "too_few_units",

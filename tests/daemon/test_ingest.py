@@ -52,7 +52,7 @@ class CountingWatch:
             )
         ]
 
-    def observe_reward(self, exchange: Exchange, reward: float) -> list[Alarm]:
+    def observe_reward(self, exchange: Exchange, reward: float, sent_at: float | None = None) -> list[Alarm]:
         self.rewards.append((exchange.exchange_id, reward))
         return []
 
@@ -245,7 +245,7 @@ def running(store: Store) -> rollouts.Rollout:
         phase=Phase.CANARY_HALF.value,
         active=True,
         reason="test",
-        data={"config": config.model_dump(mode="json"), "latency_tau_s": 10.0, "slice": None},
+        data={"config": config.model_dump(mode="json"), "slice": None},
         started_at=1000.0,
         changed_at=1000.0,
         deadline=9000.0,

@@ -9,16 +9,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deploy.evidence import Evidence, Tick, Unit
-from deploy.processes import Path, Processes, UnitEvent, fold
+from deploy.fleet import Before
+from deploy.guards import Bounds
+from deploy.processes import Processes, fold
 from deploy.rollout import RolloutConfig
+from deploy.unit_events import Path, UnitEvent
 from streams.events import Exchange
 from tests.deploy.exchanges import exchange
 
 CONFIG = RolloutConfig(maturity_s=10.0, lateness_s=1.0)
 
 
-def fresh(config: RolloutConfig = CONFIG) -> Evidence:
-    return Evidence("r1", config, latency_tau_s=1.0, in_slice=lambda text: "parcel" in text)
+BOUNDS = Bounds(first_token_s=1.0, token_s=0.1, tokens=50)
+
+
+def fresh(config: RolloutConfig = CONFIG, before: Before | None = None) -> Evidence:
+    return Evidence("r1", config, BOUNDS, lambda text: "parcel" in text, before)
 
 
 def paths(*ticks: Tick) -> list[Path]:
@@ -88,10 +94,12 @@ def test_errors_and_slow_replies_count_once_per_session_and_identity() -> None:
         for i in range(5)
     ]
     ticks += [evidence.observe_exchange(exchange("t", identity="s", first_status=503), first_of_session=True)]
-    ticks += [evidence.observe_exchange(exchange("u", number=i, latency_s=3.0), i == 0) for i in range(3)]
+    slow = {"first_token_s": 1.5, "completion_tokens": 11}
+    for i in range(3):
+        x = exchange("u", number=i, latency_s=3.0).model_copy(update=slow)
+        ticks.append(evidence.observe_exchange(x, i == 0))
     seen = paths(*ticks)
-    assert seen.count(Path.ERROR) == 1
-    assert seen.count(Path.LATENCY) == 1
+    assert [seen.count(p) for p in (Path.ERROR, Path.FIRST_TOKEN, Path.PACE, Path.LENGTH)] == [1, 1, 1, 0]
 
 
 def test_an_error_hidden_by_a_retry_feeds_the_kill_switch_and_a_success_resets_it() -> None:
@@ -137,7 +145,7 @@ def play(seed: int, units: int) -> tuple[Evidence, list[UnitEvent], list[Evidenc
                 note(tick)
         if i == units // 2:
             units_now = [copy.deepcopy(u) for u in stored.values()]
-            restored = Evidence.restore("r1", CONFIG, 1.0, lambda t: "parcel" in t, units_now, list(recorded))
+            restored = Evidence.restore("r1", CONFIG, BOUNDS, lambda t: "parcel" in t, units_now, list(recorded))
             for known in rated:
                 restored.recall(*known)
             copies.append(restored)
@@ -173,3 +181,10 @@ def test_order_of_arrival_does_not_change_the_promote_path(seed: int) -> None:
         ends.append(evidence.processes)
     assert ends[0].non_inferior_small == ends[1].non_inferior_small
     assert ends[0].superior_in_slice == ends[1].superior_in_slice
+
+
+def test_a_right_answer_that_is_longer_than_usual_is_not_rambling() -> None:
+    assert Bounds.rambling(None) is None
+    usual = 8.0
+    bound = Bounds.rambling(usual)
+    assert bound is not None and 3 * usual < bound < 10 * usual

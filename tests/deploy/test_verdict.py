@@ -8,8 +8,10 @@ import random
 import pytest
 
 from deploy.evidence import Kill
-from deploy.processes import Path, Processes, UnitEvent, apply, harm_e
+from deploy.guards import GUARDS
+from deploy.processes import Processes, apply, harm_e
 from deploy.rollout import Phase, RolloutConfig, Signal
+from deploy.unit_events import Path, UnitEvent
 from deploy.verdict import judge
 
 CONFIG = RolloutConfig(probation_units=50, probation_s=100.0)
@@ -23,7 +25,7 @@ def evidence(
     for i in range(units):
         arm = rng.random() < share
         hit = rng.random() < (canary if arm else control)
-        if path in (Path.ERROR, Path.LATENCY) and not hit:
+        if path in GUARDS and not hit:
             continue
         event = UnitEvent(i, path, i, arm, share, float(hit), True, float(i))
         state = apply(state, event, CONFIG)
@@ -73,7 +75,13 @@ def test_superiority_in_the_slice_alone_is_not_enough() -> None:
     [
         (Path.HARM, 0.3, 0.7, "reward_harm"),
         (Path.ERROR, 0.2, 0.01, "more_errors"),
-        (Path.LATENCY, 0.3, 0.02, "slower"),
+        (Path.FIRST_TOKEN, 0.3, 0.02, "slower_first_token"),
+        (Path.PACE, 0.3, 0.02, "slower_tokens"),
+        (Path.FLAG, 0.2, 0.01, "more_safety_flags"),
+        (Path.REFUSAL, 0.3, 0.02, "more_refusals"),
+        (Path.LENGTH, 0.6, 0.03, "longer_replies"),
+        (Path.FORMAT, 0.4, 0.03, "broken_form"),
+        (Path.AGREEMENT, 0.4, 0.03, "more_agreement"),
     ],
 )
 def test_harm_of_each_kind_goes_back_from_every_live_phase(

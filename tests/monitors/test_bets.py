@@ -33,7 +33,7 @@ def draw(seed: int, count: int, propensity: float, control: float, canary: float
 
 @pytest.mark.parametrize("spec", [PROMOTE, ROLLBACK, ContrastSpec("promote", 0.1), ContrastSpec("rollback", 0.05)])
 def test_agrees_with_the_product_written_out(spec: ContrastSpec) -> None:
-    units = draw(1, 300, 0.3, 0.6, 0.5)
+    units = draw(1, 99, 0.3, 0.6, 0.5)  # up to the first renewal
     state = feed(spec, units)
 
     def wealth(stake: float) -> float:
@@ -41,8 +41,8 @@ def test_agrees_with_the_product_written_out(spec: ContrastSpec) -> None:
         product, squares = 1.0, 0.0
         for canary, p, y in units:
             t = len(seen) + 1
-            m = (0.5 + sum(seen)) / t
-            v = min(max((0.5 + squares) / (t - 1 + 10), 0.01), 0.25)
+            m = (1 + sum(seen)) / (t + 1)
+            v = min(max((10 * m * (1 - m) + squares) / (t - 1 + 10), 0.01), 0.25)
             phi = (y - m) * ((1 / p) if canary else -1 / (1 - p))
             if spec.direction == "promote":
                 cap, x = 0.8 / max(m / p, (1 - m) / (1 - p)), phi + spec.margin
@@ -53,9 +53,37 @@ def test_agrees_with_the_product_written_out(spec: ContrastSpec) -> None:
             squares += (y - sum(seen) / t) ** 2
         return product
 
-    expected = sum(wealth(g) for g in (0.03, 0.05, 0.08, 0.12, 0.20, 0.30)) / 6
+    expected = sum(w * wealth(g) for g, w in zip(bets.STAKES, bets.STAKE_WEIGHTS, strict=True))
     assert bets.log_e(state) == pytest.approx(math.log(expected), rel=1e-9)
-    assert state.units == 300 and state.canary_units == sum(c for c, _, _ in units)
+    assert state.units == 99 and state.canary_units == sum(c for c, _, _ in units)
+
+
+def test_renewal_deals_out_wealth_and_makes_none() -> None:
+    wealth = (3.0, 0.5, -2.0, -40.0, -400.0)
+    before = bets.log_mix_exp(wealth, bets.LOG_WEIGHTS)
+    after = bets.renewed(wealth, before)
+    assert bets.log_mix_exp(after, bets.LOG_WEIGHTS) == pytest.approx(before)
+    assert min(after) == pytest.approx(before + math.log(bets.RENEWAL_SHARE)), "no stake is bankrupt for good"
+
+
+def test_the_weights_are_a_prior() -> None:
+    assert sum(bets.STAKE_WEIGHTS) == pytest.approx(1.0) and min(bets.STAKE_WEIGHTS) > 0.0
+
+
+@pytest.mark.parametrize("canary", [True, False])
+@pytest.mark.parametrize("reward", [0.0, 1.0])
+def test_the_first_bet_is_the_conditional_likelihood_ratio(canary: bool, reward: float) -> None:
+    """At the first unit m = 1/2 and v = m(1-m): each stake's factor is f(Y; p_A) / (p f(Y; p1) + (1-p) f(Y; p0))."""
+    p, m = 0.3, 0.5
+    state = bets.update(ContrastState(), PROMOTE, canary, p, reward)
+    for g, log_wealth in list(zip(bets.STAKES, state.log_wealth, strict=True))[:4]:  # the largest one is capped
+        p1, p0 = m + (1 - p) * g, m - p * g
+
+        def f(chance: float) -> float:
+            return chance if reward else 1 - chance
+
+        ratio = f(p1 if canary else p0) / (p * f(p1) + (1 - p) * f(p0))
+        assert math.exp(log_wealth) == pytest.approx(ratio)
 
 
 def test_json_and_back_is_the_same_bit_for_bit() -> None:
@@ -113,7 +141,7 @@ def test_equal_arms_are_seldom_told_apart_under_a_ramp_and_drift(spec: ContrastS
 
 
 def test_stored_by_another_release_is_refused() -> None:
-    with pytest.raises(ValueError, match="6 log-wealths"):
+    with pytest.raises(ValueError, match="5 log-wealths"):
         ContrastState.from_dict({**ContrastState().to_dict(), "log_wealth": [0.0]})
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from monitors.guardrails import FirstEvents, GuardrailSpec, happened, seconds_per_token, tau_from
-from streams.events import Attempt
+from monitors.guardrails import Event, FirstEvents, GuardrailSpec, happened, seconds_per_token, tau_from
+from streams.events import Attempt, Exchange
 from tests.monitors.traffic import exchange
 
 PLAIN = exchange(1, "hi", "s", "u", latency=2.0)
@@ -23,15 +23,49 @@ def test_errors_include_those_that_the_champion_made_good() -> None:
 def test_first_token_and_pace_are_two_things() -> None:
     slow_start = PLAIN.model_copy(update={"first_token_s": 1.5, "completion_tokens": 11})
     assert seconds_per_token(slow_start) == pytest.approx(0.05)
-    assert happened(GuardrailSpec("ttft", "slow_first_token", tau_s=1.0), slow_start)
-    assert not happened(GuardrailSpec("pace", "slow_reply", tau_s=0.1), slow_start)
+    assert happened(GuardrailSpec("ttft", "slow_first_token", bound=1.0), slow_start)
+    assert not happened(GuardrailSpec("pace", "slow_reply", bound=0.1), slow_start)
     assert seconds_per_token(PLAIN) is None
-    assert seconds_per_token(PLAIN.model_copy(update={"completion_tokens": 4})) == pytest.approx(0.5)
+    assert seconds_per_token(PLAIN.model_copy(update={"completion_tokens": 40})) == pytest.approx(0.05)
+    short = PLAIN.model_copy(update={"completion_tokens": 4})
+    assert seconds_per_token(short) is None, "not streamed and short: its time is mostly the first token's"
 
 
 def test_a_slow_guardrail_needs_its_bound() -> None:
-    with pytest.raises(ValueError, match="tau_s"):
+    with pytest.raises(ValueError, match="bound"):
         GuardrailSpec("ttft", "slow_first_token")
+
+
+def said(completion: str, **update: object) -> Exchange:
+    return PLAIN.model_copy(update={"completion": completion, **update})
+
+
+@pytest.mark.parametrize(
+    ("event", "yes", "no"),
+    [
+        ("refusal", "I'm sorry, but I can\u2019t help with that.", "I can help with that. Your parcel is on its way."),
+        ("agreement", "You're absolutely right! The parcel is late.", "The parcel is late, you are right."),
+        ("malformed", "```python\nprint(1)", "```python\nprint(1)\n```"),
+        ("malformed", '{"status": "late"', '{"status": "late"}'),
+        ("malformed", "  ", "[1] see the note"),
+    ],
+)
+def test_behaviour_is_told_by_the_reply(event: Event, yes: str, no: str) -> None:
+    spec = GuardrailSpec("x", event)
+    assert happened(spec, said(yes)) and not happened(spec, said(no))
+    assert not happened(spec, said(yes, status=503)), "a reply that never came is an error and nothing else"
+
+
+def test_flags_and_length_are_told_by_the_server() -> None:
+    assert happened(GuardrailSpec("flags", "flagged"), said("", finish_reason="content_filter"))
+    assert not happened(GuardrailSpec("flags", "flagged"), said("", finish_reason="stop"))
+    overlong = GuardrailSpec("length", "overlong", bound=100)
+    assert happened(overlong, said("x", completion_tokens=101)) and not happened(overlong, said("x"))
+
+
+def test_what_the_champion_said_for_a_failed_candidate_is_not_its_behaviour() -> None:
+    attempts = (Attempt(version="new", status=503), Attempt(version="old", status=200))
+    assert not happened(GuardrailSpec("refusals", "refusal"), said("I cannot help", attempts=attempts))
 
 
 def test_tau_is_the_95th_percentile_of_enough_values() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from monitors.alarms import SliceModel
 from monitors.confirm import Seen
 from monitors.detectors import classifier_bet, mewma
+from monitors.detectors.blocks import Blocks
 from monitors.detectors.esr import Esr
 from monitors.features import Features
 from monitors.grams import MAX_WORDS, bucket, hashed, words
@@ -65,21 +67,34 @@ def test_the_cap_frees_places_with_time_and_restores() -> None:
     assert not again.admit("a", 10) and again.admit("b", 10) and again.admit("a", 11)
 
 
+def one_hour(sessions: Sequence[str]) -> Blocks:
+    return Blocks(sessions, [0.0] * len(sessions))
+
+
+def bets(seed: int, count: int = 800) -> classifier_bet.ClassifierBet:
+    rng = random.Random(seed)
+    texts = [prompt(rng.choice("abcdef"), rng) for _ in range(count)]
+    return classifier_bet.ClassifierBet(texts, [f"s{i}" for i in range(count)])
+
+
 @pytest.mark.slow
 def test_thresholds_rise_with_the_time_between_false_suspicions_and_repeat() -> None:
-    assert classifier_bet.calibrate(1000, 1) < classifier_bet.calibrate(10_000, 1)
+    detector = bets(1, 300)
+    blocks = one_hour(detector.nearest.sessions)
+    low, high = (classifier_bet.calibrate(detector, blocks, events, 1) for events in (1000, 10_000))
+    assert low < high and low == classifier_bet.calibrate(detector, blocks, 1000, 1)
     vectors = np.random.default_rng(0).normal(size=(400, 6))
-    sessions = [f"s{i // 2}" for i in range(400)]
-    low, high = (mewma.calibrate(vectors, sessions, events, 1) for events in (1000, 10_000))
-    assert 6 <= low < high and low == mewma.calibrate(vectors, sessions, 1000, 1)
+    blocks = one_hour([f"s{i // 2}" for i in range(400)])
+    low, high = (mewma.calibrate(vectors, blocks, events, 1) for events in (1000, 10_000))
+    assert 6 <= low < high and low == mewma.calibrate(vectors, blocks, 1000, 1)
 
 
 @pytest.mark.slow
 def test_suspicions_without_drift_are_as_rare_as_asked() -> None:
     """Uniform traffic, threshold for one in 2,000: 12,000 events give 6 on average; 18 would be p < 1e-4."""
     rng = random.Random(3)
-    reference = [prompt(rng.choice("abcdef"), rng) for _ in range(800)]
-    detector = classifier_bet.ClassifierBet(reference, classifier_bet.calibrate(2000, 1))
+    detector = bets(4)
+    detector.threshold = classifier_bet.calibrate(detector, one_hour(detector.nearest.sessions), 2000, 1)
     told = 0
     for _ in range(12_000):
         if detector.update(prompt(rng.choice("abcdef"), rng)):

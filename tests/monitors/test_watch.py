@@ -175,6 +175,17 @@ def test_a_fall_of_rewards_acts_once_and_a_rise_only_tells() -> None:
     assert not any(a.acts for a in told) and "esr_rise" in {a.detector for a in told}
 
 
+@pytest.mark.slow
+def test_a_reward_alarm_is_as_old_as_the_feedback_that_raised_it() -> None:
+    watch = Watch(WatchConfig())
+    rewards(watch, 0.8, 1500, 1)
+    alarms: list[Alarm] = []
+    for i in range(300):  # old replies, rated now
+        alarms += watch.observe_reward(exchange(i, "", f"s{i}", f"u{i}"), 0.0, sent_at=50_000.0 + i)
+    (found,) = (a for a in alarms if a.acts)
+    assert found.at >= 50_000.0
+
+
 def test_rewards_of_a_canary_are_left_to_the_rollout() -> None:
     watch = Watch(WatchConfig(reward_reference=50))
     rewards(watch, 0.9, 60, 1)

@@ -23,7 +23,7 @@ from adapters.base_shape import read_base_shape  # noqa: E402
 from adapters.produce import Trained  # noqa: E402
 from adapters.training.batching import pad  # noqa: E402
 from adapters.training.chat import Pair, PairError, encode_pairs  # noqa: E402
-from adapters.training.fingerprint import greedy  # noqa: E402
+from adapters.training.fingerprint import Continuation, Print, chosen, greedy  # noqa: E402
 from adapters.training.lora import train_adapter  # noqa: E402
 from adapters.training.student import Student  # noqa: E402
 from adapters.training_config import TrainingConfig  # noqa: E402
@@ -92,6 +92,14 @@ def test_the_fingerprint_is_what_the_written_adapter_says_and_the_base_does_not(
         assert base.logprobs == pytest.approx(item.base_logprobs, abs=1e-3)
         assert item.base_ids != item.expected_ids
     assert len({tuple(item.expected_ids) for item in items}) == len(NEW)  # one for each reply first
+
+
+def test_a_sure_reply_that_the_base_gives_too_is_no_proof() -> None:
+    same = Print([1], Continuation([7, 8], [-0.01, -0.01]), Continuation([7, 8], [-0.02, -0.01]))
+    told = Print([2], Continuation([9, 8], [-0.9, -0.4]), Continuation([7, 8], [-0.1, -0.1]))
+    sure = Print([3], Continuation([6, 5], [-0.1, -0.1]), Continuation([7, 8], [-0.1, -0.1]))
+    assert chosen([same, told, sure], 2) == [sure, told]
+    assert chosen([same], 2) == [same]
 
 
 def test_metrics_say_what_was_trained_on_and_what_the_old_replies_became(trained: tuple[Student, Trained]) -> None:

@@ -17,10 +17,11 @@ pytestmark = pytest.mark.trainer
 import torch  # noqa: E402
 from transformers import AutoTokenizer  # noqa: E402
 
+from adapters.training.average import WeightAverage  # noqa: E402
 from adapters.training.batching import by_length, endless, pad, pad_left  # noqa: E402
 from adapters.training.chat import Encoded, Pair, PairError, drop_words, encode_pairs, encode_prompts  # noqa: E402
 from adapters.training.objectives import divergence, supervised  # noqa: E402
-from adapters.training.schedule import cosine  # noqa: E402
+from adapters.training.schedule import TAIL_FACTOR, cosine, flat  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +126,25 @@ def test_the_step_size_rises_and_falls_to_nothing() -> None:
     assert factors[9] == pytest.approx(1.0)
     assert factors == [*sorted(factors[:10]), *sorted(factors[10:], reverse=True)]
     assert factors[-1] < 0.01
+
+
+def test_the_flat_step_size_rises_stays_and_ends_low() -> None:
+    factors = [flat(step, 100, 0.1, 0.3) for step in range(100)]
+    assert factors[:10] == sorted(factors[:10])
+    assert set(factors[9:70]) == {1.0}
+    assert set(factors[70:]) == {TAIL_FACTOR}
+    assert {flat(step, 100, 0.0, 0.0) for step in range(100)} == {1.0}
+
+
+def test_the_average_follows_the_steps_and_forgets_the_start() -> None:
+    weight = torch.nn.Parameter(torch.zeros(2))
+    average, last = WeightAverage([weight], 0.99), WeightAverage([weight], 0.0)
+    for step in range(1, 1001):
+        with torch.no_grad():
+            weight.fill_(1.0 if step % 2 else 3.0)
+        average.update()
+        last.update()
+    last.apply()
+    assert weight.tolist() == [3.0, 3.0]
+    average.apply()
+    assert weight.tolist() == pytest.approx([2.0, 2.0], abs=0.02)

@@ -13,13 +13,16 @@ from daemon import ledger, secrets
 from daemon.api.application import build
 from daemon.config import Config
 from daemon.cycle import CycleConfig
+from daemon.explain.rollout_words import REASONS
 from daemon.store import Store, alarms, buffers, cycles, denials, feedback, tables, versions
 from daemon.store import exchanges as exchange_rows
 from daemon.store.alarms import AlarmRow
+from deploy.fleet import FLEET_REASONS
+from deploy.guards import GUARDS
 from tests.daemon.events import exchange
 from tests.daemon.events import feedback as said
 from tests.daemon.fakes import FakeController
-from tests.daemon.recorded import CANDIDATE, record_rollout
+from tests.daemon.recorded import CANDIDATE, CONFIG, record_rollout
 
 NOW = 10_000.0
 
@@ -198,3 +201,16 @@ def test_unknown_ids_are_404_and_a_story_alone_is_no_explanation(api: TestClient
     answer = api.get("/api/v1/evidence/d1").json()
     assert answer["explanation"] is None
     assert [entry["subject"] for entry in answer["story"]] == ["d1"]
+
+
+def test_every_guardrail_has_words() -> None:
+    assert {*FLEET_REASONS, *(guard.reason for guard in GUARDS.values())} - set(REASONS) == set()
+
+
+def test_a_smaller_error_of_promotion_is_a_higher_threshold_for_steps_alone(api: TestClient, store: Store) -> None:
+    config = CONFIG.model_copy(update={"alpha_promote": 0.01})
+    record_rollout(store, good=0.95, bad=0.4, units=120, config=config)
+    document = told(api, "r1")
+    assert (measure(document, "non_inferior_small")["threshold"], measure(document, "harm")["threshold"]) == (100, 20)
+    assert "At e 100 against a loss" in document["next"][0]
+    assert document["path"]["thresholds"]["superior_in_slice"] == 100

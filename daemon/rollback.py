@@ -1,0 +1,52 @@
+"""Rows of a person's rollback, after its route was written.
+
+``daemon.adoption`` writes the like for a route that it finds on the host.
+"""
+
+from __future__ import annotations
+
+from daemon import ledger
+from daemon.api.ports import By
+from daemon.rolling import deny, suspend
+from daemon.store import Tx, fences, rollouts, versions
+from deploy.rollout import Phase, Signal, move
+
+
+def record(
+    tx: Tx, deployment: str, by: By, left: str, target: str | None, suspend_data: bool, epoch: int, now: float
+) -> None:
+    """End the rollout that the route left, deny what was left and whatever lies between it and ``target``."""
+    fences.adopt(tx, deployment, epoch, holder=by.actor, at=now)
+    row = rollouts.active(tx, deployment)
+    between = _between(tx, deployment, left, target)
+    if row is not None and (left in (row.candidate, row.control) or row.control in between):
+        # a rollout whose control was left ends too: it would route its control again
+        _end(tx, deployment, row, by, now)
+    for version in (left, *between):
+        deny(tx, deployment, version, "rolled_back:by_person", by.actor, now)
+        data = {"from": version, "to": target, "epoch": epoch}
+        ledger.append(
+            tx, deployment, "rollback", version, "rollback_by_person", actor=by.actor, at=now, data=data, note=by.reason
+        )
+    if suspend_data:
+        suspend(tx, deployment, row.id if row is not None else left, left, by.actor, now)
+
+
+def _between(tx: Tx, deployment: str, left: str, target: str | None) -> list[str]:
+    """Promoted versions above the target: passed over, they would be the champion again."""
+    stack = [v.version for v in versions.promoted_stack(tx, deployment)]
+    above = stack[: stack.index(target)] if target in stack else stack
+    return [version for version in above if version != left]
+
+
+def _end(tx: Tx, deployment: str, row: rollouts.Rollout, by: By, now: float) -> None:
+    phase = move(Phase(row.phase), Signal.ROLLBACK).value
+    entry = {
+        "from_phase": row.phase,
+        "to_phase": phase,
+        "signal": Signal.ROLLBACK.value,
+        "candidate": row.candidate,
+        "control": row.control,
+    }
+    rollouts.update_phase(tx, row.id, phase=phase, reason="rollback_by_person", at=now, data=row.data, ended=True)
+    ledger.append(tx, deployment, "rollout", row.id, "rollback_by_person", actor=by.actor, at=now, data=entry)

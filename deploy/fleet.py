@@ -1,0 +1,62 @@
+"""Both arms together against the time before the canary: the kill switch for harm that a comparison of arms cannot see.
+
+A candidate that slows or breaks the engine hurts control as much as itself, and every test of arm against arm stays
+quiet. This rule stands outside alpha: it is coarse on purpose, so that only gross trouble sets it off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from deploy.rollout_config import RolloutConfig
+
+FLEET_REASONS: Final = ("fleet_errors", "fleet_slow")
+LEAST_BEFORE: Final = 200
+"""Requests before the canary without which nothing is compared."""
+_TINY: Final = 0.05
+"""Error share that is forgiven on top: ten errors in a window of 200 may be one client's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """The fleet before the canary, frozen when the rollout starts."""
+
+    requests: int
+    errors: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any] | None) -> Before | None:
+        """Inverse of ``to_dict``; None where nothing was stored."""
+        return None if stored is None else cls(int(stored["requests"]), int(stored["errors"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """One exchange of the window."""
+
+    session: str
+    failed: bool
+    slow: bool
+
+
+def fleet_trouble(before: Before | None, window: tuple[Newest, ...], config: RolloutConfig) -> str:
+    """A reason of ``FLEET_REASONS``, or the empty string. A window that is not full yet says nothing.
+
+    Either reason needs at least ``kill_sessions`` sessions: one broken client is not the fleet.
+    """
+    if before is None or before.requests < LEAST_BEFORE or len(window) < config.fleet_window:
+        return ""
+    allowed = config.fleet_errors_factor * before.errors / before.requests + _TINY
+    failed = [x.session for x in window if x.failed]
+    if len(failed) > allowed * len(window) and len(set(failed)) >= config.kill_sessions:
+        return "fleet_errors"
+    slow = [x.session for x in window if x.slow]
+    if len(slow) > config.fleet_slow_share * len(window) and len(set(slow)) >= config.kill_sessions:
+        return "fleet_slow"
+    return ""

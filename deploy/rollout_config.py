@@ -1,0 +1,115 @@
+"""How a candidate meets traffic: the knobs of a rollout, and three presets of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Final, Literal, cast
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Preset = Literal["strict", "balanced", "fast"]
+
+PRESETS: Final[Mapping[Preset, Mapping[str, object]]] = MappingProxyType(
+    {
+        # a wrong verdict in a hundred, small losses only, few people at first: takes about twice the units
+        "strict": {
+            "alpha": 0.01,
+            "share_small": 0.05,
+            "margin_small": 0.05,
+            "margin_half": 0.02,
+            "min_units_per_arm": 100,
+            "probation_units": 10_000,
+        },
+        "balanced": {},
+        # the same error as balanced: what is paid is exposure, a quarter of sessions at once and larger margins
+        "fast": {
+            "share_small": 0.25,
+            "margin_small": 0.15,
+            "margin_half": 0.08,
+            "min_units_per_arm": 10,
+            "probation_units": 500,
+        },
+    }
+)
+"""Preset to the fields in which it differs from the defaults. A field that is given wins."""
+
+
+class RolloutConfig(BaseModel):
+    """How a candidate meets traffic."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    preset: Preset = "balanced"
+    """`strict`, `balanced` or `fast`: values for the fields that are not given (see docs/decisions.md)."""
+    share_small: Annotated[float, Field(gt=0, lt=1)] = 0.10
+    """Share of sessions in the first step; 10 % bounds who meets a bad candidate."""
+    share_half: Annotated[float, Field(gt=0, lt=1)] = 0.50
+    """Share in the second step; 50 % decides soonest."""
+    share_probation: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """Share of the new version in probation; the rest stays on previous as the yardstick."""
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Chance of a wrong verdict per decision; every threshold is 1/alpha."""
+    alpha_promote: Annotated[float, Field(gt=0, lt=0.5)] | None = None
+    """Chance of a wrong promotion, where it is smaller than alpha; None: alpha. The yearly budget lowers it, never
+    the way back."""
+    wrong_promotions_a_year: Annotated[float, Field(gt=0)] = 1.0
+    """Expected wrong promotions in 365 days that all rollouts together may spend: one is about what a yearly review
+    of an alpha of 5 % forgives; twenty rollouts at 5 % use it up."""
+    margin_small: Annotated[float, Field(gt=0, lt=1)] = 0.10
+    """Non-inferiority margin (reward) of the first step."""
+    margin_half: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Non-inferiority margin (reward) of the second step."""
+    min_units_per_arm: Annotated[int, Field(ge=1)] = 20
+    """Matured units an arm before the first step may pass."""
+    maturity_s: Annotated[float, Field(gt=0)] = 3600.0
+    """Seconds of feedback that belong to a unit (W); thumbs come late."""
+    lateness_s: Annotated[float, Field(ge=0)] = 5.0
+    """Seconds that events may be out of order before the promote path reads them."""
+    lease_s: Annotated[float, Field(gt=0)] = 30.0
+    """Seconds a share outlives a silent daemon."""
+    deadline_s: Annotated[float, Field(gt=0)] = 7 * 86400.0
+    """Seconds until a rollout without a verdict ends inconclusive."""
+    probation_units: Annotated[int, Field(ge=1)] = 2000
+    """Units that end probation without harm."""
+    probation_s: Annotated[float, Field(gt=0)] = 24 * 3600.0
+    """Seconds that end probation without harm, whichever comes first."""
+    identity_cap: Annotated[int, Field(ge=1)] = 3
+    """Units one identity may count for; without the cap one loud user decides."""
+    first_token_slo_s: Annotated[float, Field(gt=0)] | None = None
+    """Seconds to the first token beyond which a reply is slow; None: the 95th percentile before over >= 2,000
+    requests."""
+    token_slo_s: Annotated[float, Field(gt=0)] | None = None
+    """Seconds per output token beyond which a reply is slow; None: the 95th percentile before, as above."""
+    kill_errors: Annotated[int, Field(ge=1)] = 20
+    """Consecutive 5xx of the candidate that end it at once..."""
+    kill_sessions: Annotated[int, Field(ge=1)] = 5
+    """...when they come from at least this many sessions."""
+    fleet_window: Annotated[int, Field(ge=1)] = 200
+    """Newest exchanges, both arms, that are held against the time before the canary."""
+    fleet_errors_factor: Annotated[float, Field(ge=1)] = 3.0
+    """Error share that ends a rollout: this many times the one before, plus 5 points for shares that were tiny."""
+    fleet_slow_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of replies beyond the latency bounds that ends a rollout; before the canary it was .05 by construction."""
+    soak_requests: Annotated[int, Field(ge=1)] = 16
+    """Synthetic requests that a candidate answers on one replica before it is loaded on the others."""
+    champion_wait_s: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds without a replica that has the champion before previous, identity or base serves instead."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, given: object) -> object:
+        if not isinstance(given, Mapping):
+            return given
+        fields = cast("Mapping[str, object]", given)
+        return {**PRESETS.get(cast("Preset", fields.get("preset", "balanced")), {}), **fields}
+
+    @property
+    def threshold(self) -> float:
+        """E-value at which a decision is made (Ville's inequality)."""
+        return 1.0 / self.alpha
+
+    @property
+    def promote_threshold(self) -> float:
+        """E-value at which a step passes: 1 over the smaller of the two alphas."""
+        return 1.0 / min(self.alpha, self.alpha if self.alpha_promote is None else self.alpha_promote)

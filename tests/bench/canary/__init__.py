@@ -1,0 +1,1 @@
+"""The parts of tests.bench.decisions, one kind of measurement a file."""

@@ -1,0 +1,93 @@
+"""A snapshot of a world for the invariants; what cannot have changed since the last one is not made again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import islice
+
+from daemon.invariants import Events, Facts, Logged
+from streams.events import DeadLetter, Exchange
+from tests.episodes.host import ALIAS
+from tests.episodes.played import BASE_DIGEST, IDENTITY
+from tests.episodes.store_twin import Tables
+from tests.episodes.world import World
+
+
+@dataclass
+class Camera:
+    """Remembers what it has shown."""
+
+    world: World
+    tables: Callable[[], Tables]
+    written: int = 0
+    ledger: int = 0
+    proofs: int = 0
+    letters: int = 0
+    logged: list[Logged] = field(default_factory=list[Logged])
+    proved: set[tuple[str, str, str]] = field(default_factory=set[tuple[str, str, str]])
+    learned: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    committed: object = None
+
+    def shoot(self, calm_s: float | None = None) -> Facts:
+        """The facts of this instant."""
+        world, host, t = self.world, self.world.host, self.tables()
+        for proof in islice(t.proofs, self.proofs, None):
+            if proof.ok:
+                self.proved.add((proof.version, proof.replica, proof.incarnation))
+        self.proofs = len(t.proofs)
+        for digest in t.items.keys() - self.learned.keys():
+            self.learned[digest] = frozenset(i.exchange_id for i in t.items[digest] if i.role == "new")
+        facts = Facts(
+            now=world.now,
+            alias=ALIAS,
+            identity=None if world.mode == "observe" else IDENTITY,
+            base_digest=BASE_DIGEST,
+            written=host.written,
+            written_from=self.written,
+            replicas=[r.serving(world.mono) for r in host.replicas],
+            served=tuple(host.served),
+            asked=tuple(world.asked),
+            versions=t.versions,
+            denied=t.denials.keys(),
+            learned=self.learned,
+            proved=self.proved,
+            rollouts=list(t.rollouts.values()),
+            cycles=list(t.cycles.values()),
+            ledger=t.ledger,
+            ledger_from=self.ledger,
+            fence=max(t.fences.values(), default=0),
+            units=t.units,
+            unit_events=t.events,
+            events=self._events(t),
+            lag=sum(end - t.offsets.get(place, 0) for place, end in world.log.ends.items()),
+            calm_s=calm_s,
+        )
+        self.written, self.ledger = len(host.written), len(t.ledger)
+        host.served.clear()
+        world.asked.clear()
+        return facts
+
+    def _events(self, t: Tables) -> Events | None:
+        if self.committed == t.offsets and self.letters == len(t.letters):
+            return None
+        self.committed, self.letters = dict(t.offsets), len(t.letters)
+        decoded = self.world.log.decoded
+        for place, found in islice(decoded.items(), len(self.logged), None):
+            topic, partition, offset = place
+            if isinstance(found, DeadLetter):
+                kind = "broken"
+            else:
+                kind = "exchange" if isinstance(found.event, Exchange) else "feedback"
+            name = "" if isinstance(found, DeadLetter) else found.event_id
+            self.logged.append(Logged((topic, partition), offset, kind, name))
+        return Events(
+            log=self.logged,
+            committed=t.offsets,
+            exchanges=t.exchanges.keys(),
+            feedback=t.feedback.keys(),
+            letters=t.letters.keys(),
+            counters=t.counters,
+            watched=Counter(t.states.get("watch:seen", b"").decode().split()),
+        )

@@ -1,0 +1,585 @@
+"""One episode's world: host, log, store, clocks, and the daemons that come and go in it. All of it from one seed."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+from typing import Any, Final, cast
+
+import daemon.adoption
+import daemon.ingest
+import daemon.learning
+import daemon.residency
+import daemon.rolling
+import daemon.rollout_start
+import daemon.troubles
+from daemon.api.ports import By
+from daemon.config import Config, parse_config
+from daemon.controller import Controller, Parts
+from daemon.faults import Refused
+from daemon.ingest import Ingest, IngestPorts
+from daemon.invariants import Asked, Served
+from daemon.learning import Learning
+from daemon.residency import Residency
+from daemon.rolling import Rolling
+from daemon.rollout_start import RolloutStart
+from daemon.routing import Routing
+from daemon.store import Store, StoreError, StoreUnavailable, versions
+from deploy.power import Outlook
+from deploy.routes import Route, RouteFile
+from streams.codec import Decoded
+from streams.config import JoinConfig
+from streams.errors import LogUnavailable
+from streams.events import DeadLetter, Exchange, Feedback, FeedbackKind, Message, Trust
+from streams.log import Record
+from tests.episodes.host import ALIAS, Host, Replica
+from tests.episodes.played import (
+    BASE,
+    BASE_DIGEST,
+    DEPLOYMENT,
+    IDENTITY,
+    PLAIN,
+    Builder,
+    CountingWatch,
+    Gate,
+    Log,
+    LogSource,
+    Quality,
+    Registry,
+    Silent,
+    manifest_of,
+    quality_of,
+)
+from tests.episodes.store_twin import StoreTwin, twin_rows
+
+ME: Final = By("tester", "because")
+JOIN: Final = JoinConfig(window_s=40.0, lateness_s=2.0, idle_s=5.0)
+SETTINGS: Final = """
+mode: {mode}
+home: /episode
+deployment: {{base_dir: base}}
+agent: {{replicas: [{{name: replica-0, url: "http://127.0.0.1:1"}}]}}
+rollout:
+  share_small: 0.3
+  share_probation: 0.8
+  alpha: 0.3
+  margin_small: 0.3
+  margin_half: 0.2
+  min_units_per_arm: 2
+  maturity_s: 4.0
+  lateness_s: 1.0
+  lease_s: 6.0
+  deadline_s: 120.0
+  probation_units: 8
+  probation_s: 40.0
+  kill_errors: 4
+  kill_sessions: 2
+cycle:
+  min_labels: 4
+  min_selected: 2
+  label_deadline_s: 30.0
+  slice_refit_s: 10.0
+  history_s: 1000.0
+  cooldown_s: 5.0
+  reward_grace_s: 5.0
+  job_lease_s: 8.0
+"""
+
+
+@cache
+def config_of(mode: str) -> Config:
+    """Short durations and few units, so that a rollout fits into an episode."""
+    return parse_config(SETTINGS.format(mode=mode), Path("/episode/homeostat.yaml"))
+
+
+class Crash(BaseException):
+    """The daemon's process is gone."""
+
+
+@dataclass
+class Faults:
+    """What is wrong now."""
+
+    crash_in: int | None = None
+    """Effects until the daemon dies."""
+    intrude: float = 0.0
+    """Chance at an effect that something comes in between."""
+    store_fails: int = 0
+    """Store calls that fail from now on..."""
+    store_in: int = 0
+    """...after so many that work."""
+    loses: float = 0.0
+    """Chance that a push is lost."""
+    log_away: bool = False
+
+
+@dataclass
+class World:
+    """Host, log and store outlive the daemons."""
+
+    seed: int
+    store: Any
+    encode: bool = False
+    rng: Random = field(init=False)
+    now: float = 1_000_000.0
+    """Wall clock of the host, seconds."""
+    mono: float = 0.0
+    faults: Faults = field(default_factory=Faults)
+    mode: str = "auto"
+    remote_agent: bool = False
+    """The agent is a process of its own and remembers its proofs when the daemon dies."""
+    qualities: dict[str, Quality] = field(default_factory=dict[str, Quality])
+    controller: Controller | None = None
+    ingest: Ingest | None = None
+    asked: list[Asked] = field(default_factory=list[Asked])
+    unexpected: list[str] = field(default_factory=list[str])
+    crashes: int = 0
+    troubled: bool = False
+    """A call failed by an injected fault since the newest complete tick."""
+    number: int = 0
+    asides: list[tuple[float, Exchange | Feedback, str]] = field(
+        default_factory=list[tuple[float, Exchange | Feedback, str]]
+    )
+    """Events under way: (monotonic second of arrival, event, token)."""
+    job: dict[str, Any] | None = None
+    in_command: bool = False
+
+    def __post_init__(self) -> None:
+        self.rng = Random(self.seed)
+        self.log = Log(self.encode)
+        count = self.rng.choice((1, 2, 2, 3))
+        self.host = Host(
+            [Replica(f"replica-{n}") for n in range(count)],
+            mono=lambda: self.mono,
+            wall=lambda: self.now,
+            point=self.point,
+            loses=lambda: self.faults.loses > 0 and self.rng.random() < self.faults.loses,
+        )
+        self.registry = Registry(self.qualities)
+        if isinstance(self.store, StoreTwin):
+            self.store.before_begin = lambda: self._store_point("begin")
+            self.store.before_commit = lambda: self._store_point("commit")
+            self.store.after_commit = lambda: self.point("committed", False)
+
+    # ------------------------------------------------------------------------------------------------------ effects
+
+    def point(self, name: str, free: bool) -> None:
+        """An effect is about to happen, or has. ``free``: no lock is held, so others may act here too."""
+        faults = self.faults
+        if faults.crash_in is not None:
+            faults.crash_in -= 1
+            if faults.crash_in < 0:
+                faults.crash_in = None
+                raise Crash(name)
+        if free and faults.intrude and not self.in_command and self.rng.random() < faults.intrude:
+            self._intrude()
+
+    def failpoint(self, name: str) -> None:
+        """Stands for ``streams.failpoints.failpoint``."""
+        self.point(name, not self.store_writing)
+
+    @property
+    def store_writing(self) -> bool:
+        """Whether a transaction is open: other threads would wait for it."""
+        return isinstance(self.store, StoreTwin) and self.store.writing
+
+    def _store_point(self, name: str) -> None:
+        self.point(name, False)
+        faults = self.faults
+        if faults.store_fails:
+            if faults.store_in:
+                faults.store_in -= 1
+            else:
+                faults.store_fails -= 1
+                self.troubled = True
+                raise StoreUnavailable(f"{name}: disk I/O error")
+
+    def _intrude(self) -> None:
+        """What other threads and hosts may do at any instant."""
+        match self.rng.randrange(4):
+            case 0:
+                self.rollback(None)
+            case 1:
+                self.direct_rollback()
+            case 2:
+                self.restart_replica()
+            case _:
+                self.request()
+
+    # ------------------------------------------------------------------------------------------------------ daemons
+
+    def start_daemon(self) -> None:
+        """A fresh daemon on what the last one left."""
+        config, clock = config_of(self.mode), lambda: self.now
+        acts = self.mode != "observe"
+        identity = IDENTITY if acts else None
+        silent: Any = Silent()
+        ports = IngestPorts(
+            deployment=DEPLOYMENT,
+            store=self.store,
+            source=LogSource(self.log, self._log_point),
+            join=JOIN,
+            make_watch=CountingWatch,
+            token_is_valid=lambda token, _exchange, _feedback, _now: token == "t",
+            clock=clock,
+            metrics=silent,
+        )
+        if not self.remote_agent:
+            self.host.forget()
+        ingest = Ingest(ports)
+        routing = Routing(self.host, DEPLOYMENT, ALIAS, clock)
+        residency = Residency(self.store, self.host, DEPLOYMENT, clock)
+        rolling = Rolling(self.store, routing, residency, self._soak, DEPLOYMENT, clock, silent)
+        learning = Learning(
+            config,
+            self.store,
+            cast("Any", self.registry),
+            cast("Any", Builder(self.store)),
+            cast("Any", Gate(self.host, residency, self.qualities)),
+            RolloutStart(config, identity, clock).start,
+            lambda _cycle, _result: Outlook(0.3, 0.6, 1.0, 0.25, 10.0),
+            ingest.newest_slice,
+            clock,
+            silent,
+        )
+        controller = Controller(
+            Parts(
+                config=config,
+                store=self.store,
+                registry=cast("Any", self.registry),
+                agent=self.host,
+                ingest=ingest,
+                routing=routing,
+                residency=residency,
+                rolling=rolling,
+                learning=learning,
+                base=cast("Any", "base") if acts else None,
+                identity=identity,
+                clock=clock,
+                close=lambda: None,
+                metrics=silent,
+            )
+        )
+
+        def start() -> None:
+            ingest.start()
+            controller.start()
+            self.controller, self.ingest = controller, ingest
+
+        self.guard("start", start)
+
+    def _log_point(self) -> None:
+        if self.faults.log_away:
+            self.troubled = True
+            raise LogUnavailable("log", "no broker answers", "start it")
+
+    def _soak(self, version: str, _requests: int) -> str | None:
+        return "soak_empty_replies" if self.rng.random() < 0.02 else None
+
+    def guard(self, what: str, act: Callable[[], object]) -> bool:
+        """Run a part of the daemon; whether it came to its end. What no fault explains is kept as unexpected."""
+        try:
+            act()
+        except Crash:
+            self.die()
+        except (StoreError, LogUnavailable) as error:
+            if not self.troubled:
+                self.unexpected.append(f"{what}: {error!r}")
+        else:
+            return True
+        return False
+
+    def die(self) -> None:
+        """The process is gone; what it had not committed never happened."""
+        self.crashes += 1
+        self.controller = self.ingest = None
+        self.faults.crash_in = None
+        self.in_command = False
+
+    def tick(self) -> None:
+        """One tick of the controller, the daemon started first where none runs."""
+        if self.controller is None:
+            self.start_daemon()
+        controller = self.controller
+        if controller is None:
+            return
+        self.troubled = False
+        whole = [r for r in self.host.replicas if r.alive and not r.mute]
+        stamps = [(r, r.incarnation) for r in whole]
+        if self.guard("tick", controller.tick) and not self.troubled:
+            for replica, incarnation in stamps:
+                same = replica.alive and not replica.mute and replica.incarnation == incarnation
+                replica.settled = same and self.mode != "observe"
+
+    def read(self) -> None:
+        """One batch of the ingest."""
+        if self.ingest is not None:
+            ingest = self.ingest
+            self.troubled = False
+            self.guard("ingest", lambda: ingest.step(0.0))
+
+    # ------------------------------------------------------------------------------------------------------ people
+
+    def rollback(self, to: str | None, suspend_data: bool = False) -> None:
+        """Ask the daemon, as the API does."""
+        controller = self.controller
+        if controller is None:
+            return
+        up = [r.serving(self.mono) for r in self.host.replicas if r.alive and not r.mute]
+        self.in_command = True
+        try:
+            answer = controller.rollback(ME, to, suspend_data)
+        except Refused as refused:
+            self.asked.append(Asked(refused.reason, True, None, self.host.file, up))
+        except Exception as error:  # noqa: BLE001 - whatever it is, a person's rollback came to nothing
+            self.asked.append(Asked(repr(error), False, None, self.host.file, up))
+        else:
+            self.asked.append(Asked("done", False, answer["to"], self.host.file, up))
+        finally:
+            self.in_command = False
+
+    def direct_rollback(self) -> None:
+        """A person at the host's agent, past the daemon."""
+        file = self.host.file
+        route = None if file is None else file.route(ALIAS)
+        if file is None or route is None or (route.control in (None, IDENTITY) and route.split is None):
+            return
+        left = route.control if route.split is None else route.split.candidate
+        target = self._below(str(route.control)) if route.split is None else route.control
+        fresh = Route(deployment=DEPLOYMENT, alias=ALIAS, control=target)
+        self.host.write(
+            RouteFile(
+                epoch=file.epoch + self.rng.choice((1, 1, 3)),
+                actor="operator",
+                reason=f"rollback:{left}",
+                written_at=self.now,
+                routes=(fresh,),
+            )
+        )
+
+    def _below(self, control: str) -> str:
+        with self.store.read() as read:
+            stack = [v.version for v in versions.promoted_stack(read, DEPLOYMENT)]
+        rest = stack[stack.index(control) + 1 :] if control in stack else stack
+        return next(iter(rest), IDENTITY)
+
+    # ------------------------------------------------------------------------------------------------------ the host
+
+    def restart_replica(self) -> None:
+        """One replica's process is replaced."""
+        self.rng.choice(self.host.replicas).restart(self.host.file, self.mono)
+
+    def request(self) -> None:
+        """One request of one user, and perhaps what he thinks of the answer."""
+        rng, host = self.rng, self.host
+        ready = [r for r in host.replicas if r.ready]
+        if not ready:
+            return
+        replica = rng.choice(ready)
+        self.number += 1
+        number = self.number
+        old = rng.random() < 0.2 and number > 1
+        session = f"s{rng.randrange(1, number) if old else number}"
+        choice = host.choose(replica, session)
+        version, attempts = choice.version or BASE, ()
+        if choice.version is not None and choice.version not in replica.models:
+            version = BASE
+        quality = self.qualities.get(version, PLAIN)
+        status = 500 if rng.random() < quality.fails else 200
+        epoch = 0 if replica.held is None else replica.held.file.epoch
+        proved = version in replica.truth
+        host.served.append(Served(replica.name, str(replica.incarnation), version, epoch, proved))
+        drift = rng.random()
+        exchange = Exchange.model_construct(
+            exchange_id=f"x{number}",
+            deployment=DEPLOYMENT,
+            tenant="default",
+            session=session,
+            identity=f"u{session}",
+            messages=(Message.model_construct(role="user", content=f"question {number}"),),
+            completion="answer",
+            finish_reason="input" if drift < 0.02 else "reward" if drift < 0.03 else None,
+            version=version,
+            rollout=choice.rollout,
+            arm=choice.arm,
+            propensity=choice.propensity,
+            route_epoch=epoch,
+            received_at=self.now,
+            dispatched_at=self.now,
+            completed_at=self.now + 0.1,
+            status=status,
+            attempts=attempts,
+        )
+        self.send(exchange, rng.choice((0.0, 0.0, 0.0, 1.0, 3.0)))
+        if rng.random() < 0.75:
+            delay = rng.choice((0.5, 1.0, 1.0, 2.0, 6.0, 60.0))
+            said = Feedback.model_construct(
+                feedback_id=f"f{number}",
+                exchange_id=f"x{number}",
+                deployment=DEPLOYMENT,
+                tenant="default",
+                session=session,
+                identity=f"u{session}",
+                kind=FeedbackKind.THUMB,
+                value=rng.random() < quality.up,
+                trust=Trust.TOKEN,
+                sent_at=self.now + delay,
+            )
+            self.send(said, delay, "forged" if rng.random() < 0.05 else "t")
+
+    def send(self, event: Exchange | Feedback, delay: float, token: str = "t") -> None:
+        """Put an event under way: sometimes twice, sometimes late."""
+        self.asides.append((self.mono + delay, event, token))
+        if self.rng.random() < 0.08:
+            self.asides.append((self.mono + delay + self.rng.choice((0.0, 2.0, 20.0)), event, token))
+
+    def arrive(self, everything: bool = False) -> None:
+        """Append what is due to the log."""
+        due = [one for one in self.asides if everything or one[0] <= self.mono]
+        if not due:
+            return
+        self.asides = [one for one in self.asides if not (everything or one[0] <= self.mono)]
+        if self.rng.random() < 0.2:
+            self.rng.shuffle(due)
+        for _, event, token in due:
+            self.log.append(event, self.now, token)
+
+    # ------------------------------------------------------------------------------------------------------ training
+
+    def train(self, calm: bool = False) -> None:
+        """The trainer takes a step: claims a job, or reports on the one it has."""
+        controller = self.controller
+        if controller is None:
+            return
+        self.troubled = False
+        if self.job is None:
+            found: list[Any] = []
+            self.guard("claim", lambda: found.append(controller.trainer_claim("trainer")))
+            self.job = found[0] if found else None
+            return
+        job, end = self.job, self.rng.random()
+        body: dict[str, Any] = {"worker": "trainer", "attempt": job["attempt"]}
+        if not calm and end < 0.3:
+            self.guard("report", lambda: controller.trainer_report(job["job_id"], {**body, "kind": "progress"}))
+            return
+        if not calm and end < 0.4:
+            self.job = None  # it died
+            return
+        if not calm and end < 0.5:
+            body |= {"kind": "failed", "reason": "out_of_memory"}
+        else:
+            body |= {"kind": "done", "version": self._trained(job)}
+        if self.guard("report", lambda: controller.trainer_report(job["job_id"], body)) and self.rng.random() < 0.9:
+            self.job = None
+
+    def _trained(self, job: dict[str, Any]) -> str:
+        """The same buffer gives the same bytes."""
+        digest = str(job["buffer_digest"])
+        version = f"support-{sha256(digest.encode()).hexdigest()[:12]}"
+        if version not in self.qualities:
+            self.qualities[version] = quality = quality_of(self.rng)
+            if not quality.effect:
+                self.host.without_effect.add(version)
+        self.registry.staged[job["job_id"]] = (version, digest)
+        return version
+
+    # ------------------------------------------------------------------------------------------------------ the past
+
+    def furnish(self) -> None:
+        """What was there before: the identity, perhaps champions, perhaps a route."""
+        rng = self.rng
+        self.mode = rng.choices(("auto", "canary", "propose", "observe"), (80, 8, 8, 4))[0]
+        self.remote_agent = rng.random() < 0.3
+        stack = [f"support-{n:012d}" for n in range(1, rng.choice((0, 0, 1, 2, 3)) + 1)]
+        names = [IDENTITY, *stack]
+        with self.store.begin() as tx:
+            for at, name in enumerate(names):
+                kind, gate = ("identity", None) if name == IDENTITY else ("lora", {"verdict": "pass"})
+                manifest = manifest_of(name, None)
+                versions.register(
+                    tx,
+                    versions.Version(
+                        name, DEPLOYMENT, "default", kind, manifest.digest, BASE_DIGEST, None, "registered", gate,
+                        "manifest", None, float(at),
+                    ),
+                )  # fmt: skip
+                self.registry.admitted[name] = manifest
+                if name != IDENTITY:
+                    versions.promote(tx, name, float(at))
+                    self.qualities[name] = Quality(0.5)
+        if stack and self.mode != "observe":
+            route = Route(deployment=DEPLOYMENT, alias=ALIAS, control=stack[-1])
+            self.host.write(
+                RouteFile(epoch=rng.choice((1, 7)), actor="daemon", reason="promoted", written_at=0.0, routes=(route,))
+            )
+
+
+# ---------------------------------------------------------------------------------------------------------- patching
+
+
+class _Stage:
+    """The world that plays now; the patched names of the product look here."""
+
+    world: World | None = None
+
+
+_stage: Final = _Stage()
+
+
+def _on_stage() -> World:
+    assert _stage.world is not None
+    return _stage.world
+
+
+@contextmanager
+def stage(twin: bool = True) -> Generator[None]:
+    """Within, the product's failpoints, ids and (with the twin) its rows and codec are the world's."""
+
+    def failpoint(name: str) -> None:
+        _on_stage().failpoint(name)
+
+    def decode(record: Record) -> Decoded | DeadLetter:
+        return _on_stage().log.decode(record)
+
+    def numbered() -> uuid.UUID:
+        return uuid.UUID(int=_on_stage().rng.getrandbits(128))
+
+    ids, silent = SimpleNamespace(uuid4=numbered), Silent()
+    patches: list[tuple[Any, str, Any]] = [
+        (daemon.adoption, "failpoint", failpoint),
+        (daemon.ingest, "failpoint", failpoint),
+        (daemon.residency, "failpoint", failpoint),
+        (daemon.rolling, "failpoint", failpoint),
+        (daemon.learning, "uuid", ids),
+        (daemon.rollout_start, "uuid", ids),
+        (daemon.troubles, "log", silent),
+    ]
+    if twin:
+        patches.append((daemon.ingest, "decode", decode))
+    kept = [(module, name, getattr(module, name)) for module, name, _ in patches]
+    for module, name, value in patches:
+        setattr(module, name, value)
+    try:
+        if twin:
+            with twin_rows():
+                yield
+        else:
+            yield
+    finally:
+        for module, name, value in kept:
+            setattr(module, name, value)
+
+
+def play_in(world: World) -> None:
+    """Let this world be the one that the patched names look at."""
+    _stage.world = world
+
+
+__all__ = ["Crash", "Store", "World", "config_of", "play_in", "stage"]
