@@ -129,7 +129,7 @@ class Controller:
             p.rolling.tick(row, p.ingest.observed(), self._seen, Policy(p.config.mode, paused), generation)
         self._rebase()
         self._refresh()
-        self._holding.tick(self._standing.champion, self._seen, generation)
+        self._holding.tick(self._standing.champion, self._seen, paused, generation)
         p.learning.tick(self._standing.champion, paused, row is not None)
 
     def _follow(self, row: rollouts.Rollout | None) -> None:

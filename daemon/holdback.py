@@ -49,6 +49,7 @@ class Facts:
     """Whether every replica that answers holds and proved it."""
     held: bool
     """Whether a holdback on this anchor and share is in the route."""
+    paused: bool = False
 
 
 def decide(config: HoldbackConfig, facts: Facts) -> tuple[bool, str]:
@@ -63,6 +64,7 @@ def decide(config: HoldbackConfig, facts: Facts) -> tuple[bool, str]:
         (facts.anchor is None or not facts.accepted, "anchor_not_accepted"),
         (facts.denied, "anchor_denied"),
         (facts.anchor == facts.champion, "anchor_serves"),
+        (facts.paused and not facts.held, "paused"),
         (not facts.resident and not facts.held, "anchor_not_resident"),
     ):
         if stops:
@@ -99,7 +101,7 @@ class Holding:
         with self._store.read() as read:
             return anchor if self._accepted(read, anchor) and not denials.is_denied(read, anchor) else None
 
-    def tick(self, champion: str | None, seen: Observation, generation: int) -> None:
+    def tick(self, champion: str | None, seen: Observation, paused: bool, generation: int) -> None:
         """One look; at most one change of the route. ``generation``: the routing's before any row was read, so that a
         version which a rollback is leaving is never taken for an anchor; a route changed since is looked at later.
         """
@@ -117,6 +119,7 @@ class Holding:
                 anchor is not None and denials.is_denied(read, anchor),
                 _resident(seen, anchor),
                 current is not None and (current.anchor, current.share) == (anchor, self._config.share),
+                paused,
             )
         held, reason = decide(self._config, facts)
         if not held or anchor is None:

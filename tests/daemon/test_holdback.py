@@ -29,6 +29,8 @@ READY = Facts(champion=NEW, anchor=IDENTITY, accepted=True, denied=False, reside
         (ON, replace(READY, held=True), True, "holdback_held"),
         (ON, replace(READY, held=True, resident=False), True, "holdback_held"),
         (ON, replace(READY, resident=False), False, "anchor_not_resident"),
+        (ON, replace(READY, paused=True), False, "paused"),
+        (ON, replace(READY, paused=True, held=True), True, "holdback_held"),
         (ON, replace(READY, champion=None, held=True), False, "nothing_promoted"),
         (ON, replace(READY, denied=True, held=True), False, "anchor_denied"),
         (ON, replace(READY, anchor=NEW), False, "anchor_serves"),
