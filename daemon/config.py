@@ -18,6 +18,7 @@ from daemon.sections import (
     AgentSection,
     ApiConfig,
     DeploymentConfig,
+    HoldbackConfig,
     LearningConfig,
     Mode,
     RetentionConfig,
@@ -56,6 +57,7 @@ class Config(Section):
     gate: GateConfig = GateConfig()
     cycle: CycleConfig = CycleConfig()
     rollout: RolloutConfig = RolloutConfig()
+    holdback: HoldbackConfig = HoldbackConfig()
     retention: RetentionConfig = RetentionConfig()
 
     @model_validator(mode="after")

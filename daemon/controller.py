@@ -22,6 +22,7 @@ from daemon.api.ports import By, Json, Readiness
 from daemon.config import Config
 from daemon.faults import Refused
 from daemon.gauges import set_gauges
+from daemon.holdback import Holding
 from daemon.ingest import Ingest
 from daemon.learning import CycleOpen, Learning, Wish
 from daemon.residency import Residency
@@ -80,6 +81,8 @@ class Controller:
         """Id of the rollout whose units are counted; "" before it was decided, so that the first tick decides."""
         self._last_tick = 0.0
         self._champion_lost_at: float | None = None
+        identity, hold = parts.identity, parts.config.holdback
+        self._holding = Holding(hold, parts.store, parts.routing, self._name, identity, parts.clock)
         self._residents = Residents(parts.residency, parts.store, self._name, parts.troubles, parts.clock)
 
     # ------------------------------------------------------------------------------------------------ ticking
@@ -126,6 +129,7 @@ class Controller:
             p.rolling.tick(row, p.ingest.observed(), self._seen, Policy(p.config.mode, paused), generation)
         self._rebase()
         self._refresh()
+        self._holding.tick(self._standing.champion, self._seen, paused, generation)
         p.learning.tick(self._standing.champion, paused, row is not None)
 
     def _follow(self, row: rollouts.Rollout | None) -> None:
@@ -147,7 +151,9 @@ class Controller:
 
     def _keep_residents(self) -> None:
         """Champion, rollback targets' top and identity on every replica that answers (R3, A3)."""
-        wanted = [v for v in (self._standing.champion, self._standing.previous, self._p.identity) if v]
+        standing = self._standing
+        anchor = self._holding.resident(standing.champion)
+        wanted = [v for v in (standing.champion, standing.previous, self._p.identity, anchor) if v]
         self._residents.keep(list(dict.fromkeys(wanted)), self._seen.replicas)
         if wanted:
             self._seen = self._p.agent.observe()
@@ -224,7 +230,7 @@ class Controller:
                 )
             try:
                 reason = f"rollback:{left}"
-                ack = self._p.routing.serve(target, None, generation=None, actor=by.actor, reason=reason)
+                ack = self._p.routing.serve(target, None, generation=None, actor=by.actor, reason=reason, leaving=left)
             except Overtaken:
                 wanted = wanted or left
                 self._look_at_host()
@@ -372,4 +378,5 @@ class Controller:
 
 def _named(route: Route) -> tuple[str | None, ...]:
     """What a route gives weight."""
-    return (route.control, None if route.split is None else route.split.candidate)
+    held = None if route.holdback is None else route.holdback.anchor
+    return (route.control, None if route.split is None else route.split.candidate, held)

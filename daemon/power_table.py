@@ -83,17 +83,13 @@ def power_table(basis: Assumed, effects: Sequence[float], shares: Sequence[float
 
 
 def _row(basis: Assumed, effect: float, config: RolloutConfig) -> Json:
-    outlook = Outlook(
-        gain_overall=effect * basis.slice_share,
-        gain_in_slice=effect,
-        slice_share=basis.slice_share,
-        reward_variance=basis.reward_variance,
-        units_per_s=basis.units_per_hour / 3600.0,
-    )
+    """A candidate that is better by ``effect`` where it can change anything, and one that is worse by as much."""
+    overall = effect * basis.slice_share
+    outlook = Outlook(overall, effect, basis.slice_share, basis.reward_variance, basis.units_per_hour / 3600.0)
     expected = forecast(outlook, config)
-    # Harm is decided on the weighted mean of four processes: the rewards' own must be 1/weight larger to carry it.
-    alpha = config.alpha * REWARD_WEIGHT
-    harm = units_to_verdict(effect * basis.slice_share, basis.reward_variance, config.share_small, alpha)
+    # Rewards alone must carry the weighted harm evidence, while its other parts stand at 1.
+    alone = REWARD_WEIGHT / (config.threshold - (1.0 - REWARD_WEIGHT))
+    harm = units_to_verdict(overall, basis.reward_variance, config.share_small, alone)
     hourly = basis.units_per_hour
     wait = (config.maturity_s + config.lateness_s) / 3600.0
     return {

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from deploy.agent import RouteAck
 from deploy.driver_errors import StaleRoute
-from deploy.routes import Route, RouteFile, Split
+from deploy.routes import Holdback, Route, RouteFile, Split
 
 
 class RouteWriter(Protocol):
@@ -72,16 +72,32 @@ class Routing:
         actor: str,
         reason: str,
         floor: int = 0,
+        leaving: str | None = None,
     ) -> RouteAck:
         """Change what is served. ``generation`` None: unconditionally (a rollback). Raises Overtaken.
 
-        A caller who gave its generation has the next one afterwards: ``generation + 1``.
+        A caller who gave its generation has the next one afterwards: ``generation + 1``. A holdback stays, unless its
+        anchor is what is ``leaving``: a version that is rolled back serves nobody.
         """
         with self._lock:
             if generation is not None and generation != self.generation:
                 raise Overtaken
-            route = Route(deployment=self._deployment, alias=self._alias, control=control, split=self._alive(split))
+            held = None if self.route is None else self.route.holdback
+            kept = None if held is None or held.anchor == leaving else held
+            names = {"deployment": self._deployment, "alias": self._alias}
+            route = Route(**names, control=control, split=self._alive(split), holdback=kept)
             ack = self._write(max(self.epoch, floor) + 1, route, actor, reason)
+            self.generation += 1
+            return ack
+
+    def hold(self, holdback: Holdback | None, *, generation: int, actor: str, reason: str, floor: int = 0) -> RouteAck:
+        """Begin or end a holdback; control and split stay. Needs a route. Raises Overtaken."""
+        with self._lock:
+            route = self.route
+            if route is None or generation != self.generation:
+                raise Overtaken
+            new = route.model_copy(update={"holdback": holdback, "split": self._alive(route.split)})
+            ack = self._write(max(self.epoch, floor) + 1, new, actor, reason)
             self.generation += 1
             return ack
 

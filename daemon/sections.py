@@ -125,6 +125,18 @@ class LearningConfig(Section):
         return schedule
 
 
+class HoldbackConfig(Section):
+    """A standing holdback: sessions that stay on a frozen version, so that `homeostat lift` can say what all
+    promotions together are worth."""
+
+    share: Annotated[float, Field(ge=0, le=0.1)] = 0.0
+    """Share of sessions that are held back once something was promoted; 0.01 to 0.02 measures a lasting effect in
+    weeks. 0: off, because those sessions do without every improvement, which is for the operator to choose."""
+    anchor: str | None = None
+    """Version that serves them: one that was promoted and is not denied. None: the identity version, which answers as
+    the base does."""
+
+
 class RetentionConfig(Section):
     """How long what people wrote is kept. Ids, figures and decisions stay, so that lineage holds."""
 

@@ -49,12 +49,14 @@ def status(
 def _route(routing: Routing) -> Json:
     route, file = routing.route, routing.file
     if route is None or file is None:
-        return {"epoch": 0, "control": None, "candidate": None, "share": None, "actor": None, "reason": None}
+        empty = ("control", "candidate", "share", "holdback", "actor", "reason")
+        return {"epoch": 0, **dict.fromkeys(empty)}
     return {
         "epoch": file.epoch,
         "control": route.control,
         "candidate": None if route.split is None else route.split.candidate,
         "share": None if route.split is None else route.split.share,
+        "holdback": None if route.holdback is None else route.holdback.model_dump(),
         "actor": file.actor,
         "reason": file.reason,
     }

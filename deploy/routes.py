@@ -5,9 +5,9 @@ One reference assignment flips a route; the file carries epoch, actor and reason
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 ROUTE_SCHEMA = 1
 
@@ -33,6 +33,20 @@ class Split(RouteModel):
     """
 
 
+class Holdback(RouteModel):
+    """Sessions that stay on a frozen version, so that what all promotions together are worth can be measured.
+
+    No lease: the anchor was accepted long ago, and a silent daemon is no reason to doubt it.
+    """
+
+    id: str
+    """Also the salt of the assignment hash: independent of every rollout's."""
+    anchor: str
+    """Version that serves them; resident on every replica and never denied."""
+    share: Annotated[float, Field(gt=0.0, le=0.1)]
+    """Probability of being held back (the propensity logged with each exchange)."""
+
+
 class Route(RouteModel):
     """How one alias is served."""
 
@@ -41,6 +55,16 @@ class Route(RouteModel):
     control: str | None
     """Version that serves everything outside the split; None: the base under its own served name."""
     split: Split | None = None
+    holdback: Holdback | None = None
+    """Drawn before the split: its sessions meet no candidate."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, inner: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """No word of a holdback where there is none: gateways that are older than it refuse fields they do not know."""
+        made: dict[str, Any] = inner(self)
+        if self.holdback is None:
+            made.pop("holdback", None)
+        return made
 
 
 class RouteFile(RouteModel):

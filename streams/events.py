@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 SCHEMA_VERSION = "1"
 """Version of the ``data`` layout; carried in the envelope as ``homeostatschema``."""
 
-Arm = Literal["control", "canary"]
+Arm = Literal["control", "canary", "holdback"]
+"""``holdback``: the session stays on the frozen anchor of a standing holdback and is no unit of any rollout."""
 
 
 class Frozen(BaseModel):
@@ -75,9 +76,10 @@ class Exchange(Frozen):
     version: str
     """Version that answered; the served base's own name when no adapter did."""
     rollout: str | None = None
+    """Rollout, or holdback, that the session was drawn in; its id salts the draw."""
     arm: Arm | None = None
     propensity: float | None = None
-    """Probability with which the session was assigned to ``canary``; None outside a rollout."""
+    """Probability with which the session was assigned to ``canary`` (``holdback``: to be held back); None outside."""
     route_epoch: int = 0
     received_at: float
     dispatched_at: float

@@ -18,8 +18,9 @@ def picture(title: str, path: dict[str, Any]) -> bytes:
     canvas = Canvas(WIDTH, HEIGHT)
     canvas.text(_LEFT, 14, title[: (WIDTH - _LEFT) // (2 * GLYPH_WIDTH)], INK)
     moved = {name: values for name, values in path["log10_e"].items() if any(values)}
-    threshold, last = float(path["threshold"]), max(int(path["units"][-1]), 1)
-    low, high = scale([value for values in moved.values() for value in values] or [0.0], threshold)
+    limits = sorted({float(path["thresholds"][name]) for name in path["log10_e"]})
+    last = max(int(path["units"][-1]), 1)
+    low, high = scale([value for values in moved.values() for value in values] or [0.0], limits[-1])
     columns, rows = WIDTH - _LEFT - _RIGHT, HEIGHT - _TOP - _BOTTOM
 
     def y_of(value: float) -> int:
@@ -30,10 +31,12 @@ def picture(title: str, path: dict[str, Any]) -> bytes:
         canvas.fill(_LEFT, y_of(decade), columns, 1, PALE)
         label = f"{10.0**decade:g}"
         canvas.text(_LEFT - 12 - 2 * GLYPH_WIDTH * len(label), y_of(decade) - 7, label, INK)
-    limit = y_of(math.log10(threshold))
-    for x in range(_LEFT, _LEFT + columns, 12):
-        canvas.fill(x, limit, min(7, _LEFT + columns - x), 2, INK)
-    canvas.text(_LEFT + columns + 10, limit - 7, f"{threshold:g} = 1/alpha", INK)
+    for threshold in limits:
+        y = y_of(math.log10(threshold))
+        for x in range(_LEFT, _LEFT + columns, 12):
+            canvas.fill(x, y, min(7, _LEFT + columns - x), 2, INK)
+        canvas.text(_LEFT + columns + 10, y - 7, f"{threshold:g} = 1/alpha", INK)
+    top = y_of(math.log10(limits[-1]))
     for n, mark in enumerate(path["marks"]):
         x = _LEFT + round(columns * min(int(mark["units"]) / last, 1.0))
         canvas.fill(x, _TOP, 1, rows, GREY)
@@ -46,10 +49,10 @@ def picture(title: str, path: dict[str, Any]) -> bytes:
             if value is None:
                 continue
             y = y_of(value)
-            top, bottom = min(y, y if before is None else before), max(y, y if before is None else before)
-            canvas.fill(_LEFT + column, top - _THICK // 2, 1, bottom - top + _THICK, colour)
+            upper, lower = min(y, y if before is None else before), max(y, y if before is None else before)
+            canvas.fill(_LEFT + column, upper - _THICK // 2, 1, lower - upper + _THICK, colour)
             before = y
-        at = _TOP + 26 * n + (190 if limit < _TOP + 180 else 0)
+        at = _TOP + 26 * n + (190 if top < _TOP + 180 else 0)
         canvas.fill(_LEFT + columns + 10, at + 5, 18, 5, colour)
         canvas.text(_LEFT + columns + 36, at, f"{name.replace('_', ' ')} {10.0 ** values[-1]:.3g}", INK)
     canvas.fill(_LEFT, _TOP + rows, columns, 2, INK)

@@ -8,7 +8,9 @@ from typing import Final
 
 import typer
 
+from daemon.cli import backtest as backtest_verb
 from daemon.cli import commands, demo, init, looks, processes
+from daemon.cli import lift as lift_verb
 from daemon.cli import power as power_verb
 from daemon.cli import why as why_verb
 from daemon.faults import Fault, Refused
@@ -32,6 +34,8 @@ VERBS: Final = (
     commands.adapt,
     why_verb.why,
     power_verb.power,
+    backtest_verb.backtest,
+    lift_verb.lift,
     looks.events,
 )
 

@@ -75,6 +75,9 @@ def status(found: Json) -> str:
         f"{cell(route.get('candidate'))}  share {cell(route.get('share'))}",
         *_learning(part(found, "cycle"), part(found, "rollout")),
     ]
+    held = part(route, "holdback")
+    if held:
+        lines.append(f"holdback    {100.0 * float(held['share']):g} % of sessions stay on {held['anchor']}")
     for trouble in parts(found, "troubles"):
         since = cell(trouble.get("since"), "since_at")
         lines.append(f"TROUBLE     {trouble['where']}: {trouble['reason']} since {since}\n    {trouble['message']}")

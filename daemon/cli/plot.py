@@ -38,30 +38,27 @@ def scale(values: Sequence[float], threshold: float) -> tuple[float, float]:
 def panel(units: Sequence[int], values: Sequence[float], threshold: float, width: int, height: int) -> list[str]:
     """Lines of one chart, top first, with a scale on the left and units below it.
 
-    ``values`` are decimal logarithms of e-values, one for each of ``units``. The row of the threshold is dotted where
-    nothing is drawn.
+    ``values`` are decimal logarithms of e-values, one for each of ``units``. The threshold is the lower edge of the row
+    that bears its number: a block in that row says that it was reached, dots that it was not.
     """
     columns = max(width - _MARGIN - 1, 10)
     drawn = resample(units, values, columns)
+    limit = math.log10(threshold)
     low, high = scale(values, threshold)
-    step = (high - low) / height
-    limit = min(int((math.log10(threshold) - low) / step), height - 1)
+    # The threshold is an edge between two rows; of those splits the one that shows the most.
+    step, below = min((max((limit - low) / n, (high - limit) / (height - n)), n) for n in range(1, height))
+    low = limit - below * step
+    labels = {0: f"{10**low:.2g}", height - 1: f"{10 ** (low + height * step):.2g}", below: f"{threshold:g}"}
     lines: list[str] = []
     for row in range(height - 1, -1, -1):
-        cells: list[str] = []
-        for value in drawn:
-            filled = 0.0 if value is None else (min(max(value, low), high) - low) / step - row
-            eighths = round(8 * min(max(filled, 0.0), 1.0))
-            cells.append("┄" if eighths == 0 and row == limit else _BLOCKS[eighths])
-        lines.append(f"{_label(row, limit, low, step, height, threshold):>{_MARGIN - 1}} ┤{''.join(cells)}".rstrip())
-    last = str(units[-1])
-    axis = "0" + f"{last} units".rjust(columns - 1)
+        cells = "".join(_cell(value, low + row * step, step, row == below) for value in drawn)
+        lines.append(f"{labels.get(row, ''):>{_MARGIN - 1}} ┤{cells}".rstrip())
+    axis = "0" + f"{units[-1]} units".rjust(columns - 1)
     return [*lines, " " * _MARGIN + "└" + "─" * columns, " " * (_MARGIN + 1) + axis]
 
 
-def _label(row: int, limit: int, low: float, step: float, height: int, threshold: float) -> str:
-    if row == limit:
-        return f"{threshold:g}"
-    if row == height - 1:
-        return f"{10 ** (low + step * height):g}"
-    return f"{10**low:g}" if row == 0 else ""
+def _cell(value: float | None, edge: float, step: float, limit: bool) -> str:
+    """One character: how far ``value`` fills the row whose lower edge is ``edge``."""
+    filled = 0.0 if value is None else min(max((value - edge) / step, 0.0), 1.0)
+    eighths = max(round(8 * filled), int(limit and value is not None and value >= edge))
+    return "┄" if limit and eighths == 0 else _BLOCKS[eighths]

@@ -105,10 +105,10 @@ def _charts(path: output.Json, width: int) -> list[str]:
     """One panel for each process that decides by itself and has moved, the one with the most evidence first."""
     curves: dict[str, list[float]] = path["log10_e"]
     decisive = {n: v for n, v in curves.items() if any(v) and not any(n.startswith(f"{other}_") for other in curves)}
-    threshold = float(path["threshold"])
     made: list[str] = []
     for name in sorted(decisive, key=lambda n: -decisive[n][-1]):
         values = decisive[name]
+        threshold = float(path["thresholds"][name])
         now, rows = 10.0 ** values[-1], _ROWS if not made else _ROWS // 2
         made += ["", f"e-value of {name.replace('_', ' ')}: {now:.3g}, decides at {threshold:g}"]
         made += plot.panel(path["units"], values, threshold, width, rows)

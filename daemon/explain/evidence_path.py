@@ -25,6 +25,8 @@ MOST_BOUNDED: Final = 5_000
 """Units that an interval is made of, the first ones; it is valid after any number of them."""
 POINTS: Final = 400
 """Points of a path: more than a terminal or a picture has columns."""
+PROMOTING: Final = frozenset({"non_inferior_small", "non_inferior_half", "superior_in_slice"})
+"""Processes that lead forward; the others lead back or void."""
 _LEAST: Final = 1e-9
 _BASES: Final[tuple[tuple[Path, Literal["matured units", "first rewards"]], ...]] = (
     (Path.PROMOTE, "matured units"),
@@ -48,6 +50,11 @@ class Walk:
     final: Processes
     found: tuple[bool, ...]
     """For each recorded verdict, whether some prefix of the events gives every one of its numbers, bit for bit."""
+
+
+def needs(process: str, config: RolloutConfig) -> float:
+    """E-value at which a process decides."""
+    return config.promote_threshold if process in PROMOTING else config.threshold
 
 
 def events_of(stored: Sequence[units.Unit], events: Iterable[units.UnitEvent]) -> list[UnitEvent]:
@@ -82,7 +89,7 @@ def walk(events: Sequence[UnitEvent], config: RolloutConfig, recorded: Sequence[
     kept = _thinned(points)
     lines = {name.removeprefix("e_"): tuple(values[n] for _, values in kept) for n, name in enumerate(names)}
     shown = tuple(m for m in marks if m is not None and m.units)  # phases before the first unit have no place on it
-    path = EvidencePath(tuple(x for x, _ in kept), lines, config.threshold, shown)
+    path = EvidencePath(tuple(x for x, _ in kept), lines, {name: needs(name, config) for name in lines}, shown)
     return Walk(path, state, tuple(found))
 
 

@@ -79,8 +79,8 @@ class EvidencePath:
     """Units assigned so far."""
     log10_e: Mapping[str, tuple[float, ...]]
     """Name of each process to the decimal logarithm of its e-value."""
-    threshold: float
-    """1 / alpha."""
+    thresholds: Mapping[str, float]
+    """E-value at which each of them decides: 1 / alpha, and for a step up 1 / the smaller of the two alphas."""
     marks: tuple[Mark, ...] = ()
 
 

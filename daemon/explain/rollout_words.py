@@ -9,6 +9,20 @@ from typing import Final
 from daemon.explain.explanation import Remedy
 from deploy.rollout import Phase
 
+_HARM: Final = ": the weighted harm evidence reached {e_harm}, and {needs} ends a rollout."
+_HARMS: Final[Mapping[str, str]] = {
+    "reward_harm": "Users rated the candidate's replies below the control's",
+    "more_errors": "The candidate failed more often than the control",
+    "slower": "The candidate was slow more often than the control",
+    "slower_first_token": "The candidate was late with its first token more often than the control",
+    "slower_tokens": "The candidate was slow from token to token more often than the control",
+    "more_safety_flags": "The candidate's replies were flagged as unsafe more often than the control's",
+    "more_refusals": "The candidate refused much more often than the control",
+    "longer_replies": "The candidate's replies were overlong much more often than the control's",
+    "broken_form": "The candidate's replies broke their form much more often than the control's",
+    "more_agreement": "The candidate agreed for agreement's sake much more often than the control",
+}
+
 REASONS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "gate_passed": "The candidate passed the gate offline, so its rollout was opened.",
@@ -20,28 +34,30 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "promoted_by_person": "A person promoted past the statistics.",
         "non_inferior": (
             "The candidate is not worse than the control by more than {margin_small} reward: "
-            "e {e_non_inferior_small} reached {needs}."
+            "e {e_non_inferior_small} reached {needs_promote}."
         ),
         "superior_in_slice_and_non_inferior": (
             "The candidate is better on the alarm's slice (e {e_superior_in_slice}) and overall not worse by more than "
-            "{margin_half} reward (e {e_non_inferior_half}); both reached {needs}."
+            "{margin_half} reward (e {e_non_inferior_half}); both reached {needs_promote}."
         ),
         "no_harm_in_probation": "Probation ended without evidence of harm (e {e_harm}, {needs} would have ended it).",
-        "reward_harm": (
-            "Users rated the candidate's replies below the control's: the weighted harm evidence reached {e_harm}, "
-            "and {needs} ends a rollout."
-        ),
-        "more_errors": (
-            "The candidate failed more often than the control: the weighted harm evidence reached {e_harm}, "
-            "and {needs} ends a rollout."
-        ),
-        "slower": (
-            "The candidate was slow more often than the control: the weighted harm evidence reached {e_harm}, "
-            "and {needs} ends a rollout."
-        ),
+        **{reason: f"{what}{_HARM}" for reason, what in _HARMS.items()},
         "consecutive_server_errors": (
             "The candidate answered at least {kill_errors} requests of at least {kill_sessions} sessions in a row "
             "with a server error: the kill switch, which waits for no statistics."
+        ),
+        "fleet_errors": (
+            "Since the canary began the whole fleet fails far more often than before it: harm that both arms share, "
+            "which no comparison of arms can see."
+        ),
+        "fleet_slow": (
+            "Since the canary began the whole fleet is far slower than before it: harm that both arms share, which no "
+            "comparison of arms can see."
+        ),
+        "not_live": "It meets no users yet.",
+        "feedback_rate_differs": (
+            "One arm is rated far more often than the other (e {e_feedback_rate}, limit {needs}): who speaks depends "
+            "on the arm, so the rewards cannot be compared."
         ),
         "sample_ratio_mismatch": (
             "The arms are not as large as they were drawn (e {e_sample_ratio}, limit {needs}): something lets sessions "
@@ -58,7 +74,7 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "not_yet_non_inferior": "The evidence does not exclude a loss beyond the margin yet.",
         "not_yet_superior_in_slice": (
             "The evidence does not show yet that the candidate is better on the alarm's slice: "
-            "e {e_superior_in_slice} of {needs}."
+            "e {e_superior_in_slice} of {needs_promote}."
         ),
         "in_probation": "The candidate serves {share_probation} of new sessions and is watched for harm.",
         "awaiting_approval": "It waits for a person.",
@@ -94,12 +110,12 @@ NEXT: Final[Mapping[Phase, str]] = MappingProxyType(
         Phase.PROVING: "Next {share_small} of new sessions meet the candidate.",
         Phase.AWAITING_CANARY: "Nothing, until a person approves or the deadline passes.",
         Phase.CANARY_SMALL: (
-            "At e {needs} against a loss of {margin_small} and {min_units_per_arm} matured units an arm the share goes "
-            "to {share_half}."
+            "At e {needs_promote} against a loss of {margin_small} and {min_units_per_arm} matured units an arm the "
+            "share goes to {share_half}."
         ),
         Phase.CANARY_HALF: (
-            "At e {needs} for better on the slice and e {needs} against a loss of {margin_half} overall, probation "
-            "begins at {share_probation}."
+            "At e {needs_promote} for better on the slice and e {needs_promote} against a loss of {margin_half} "
+            "overall, probation begins at {share_probation}."
         ),
         Phase.AWAITING_PROMOTION: "Nothing, until a person approves or the deadline passes; harm still ends it.",
         Phase.PROBATION: (

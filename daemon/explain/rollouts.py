@@ -15,6 +15,7 @@ from daemon.explain.evidence_path import (
     effect,
     events_of,
     first_rewards,
+    needs,
     walk,
 )
 from daemon.explain.explanation import Arm, Decided, Explanation, Measure, Remedy, compare, span
@@ -82,7 +83,8 @@ def _facts(seen: Mapping[str, float], config: RolloutConfig, row: rollouts.Rollo
     found |= {name: f"{value:g}" for name, value in config.model_dump().items() if isinstance(value, (int, float))}
     shares = ("share_small", "share_half", "share_probation")
     found |= {name: f"{100.0 * getattr(config, name):g} %" for name in shares}
-    found |= {"needs": f"{config.threshold:g}", "probation_s": span(config.probation_s), "candidate": row.candidate}
+    found |= {"needs": f"{config.threshold:g}", "needs_promote": f"{config.promote_threshold:g}"}
+    found |= {"probation_s": span(config.probation_s), "candidate": row.candidate}
     return found
 
 
@@ -92,7 +94,9 @@ def _numeric(data: Mapping[str, Any]) -> dict[str, float]:
 
 def _measures(phase: Phase, seen: Mapping[str, float], config: RolloutConfig) -> tuple[Measure, ...]:
     found = [
-        compare(name, seen[f"e_{name}"], ">=", config.threshold, said) for name, said in _TESTS if f"e_{name}" in seen
+        compare(name, seen[f"e_{name}"], ">=", needs(name, config), said)
+        for name, said in _TESTS
+        if f"e_{name}" in seen
     ]
     if phase is Phase.CANARY_SMALL:
         fewest = min(seen["units_matured_control"], seen["units_matured_canary"])
@@ -124,8 +128,8 @@ def _next(
     matured = seen["units_matured_control"] + seen["units_matured_canary"]
     for name in wanted:
         e = seen[f"e_{name}"]
-        if 1.0 < e < config.threshold and matured:
-            more = matured * (math.log(config.threshold) / math.log(e) - 1.0)
+        if 1.0 < e < config.promote_threshold and matured:
+            more = matured * (math.log(config.promote_threshold) / math.log(e) - 1.0)
             lines.append(
                 f"If {name.replace('_', ' ')} goes on growing as so far, it takes about {more:.0f} more units."
             )

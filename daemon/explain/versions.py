@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from daemon.explain import gates, rollouts
 from daemon.explain.explanation import Decided, Explanation, Remedy
@@ -10,6 +11,9 @@ from daemon.explain.rollout_words import words
 from daemon.store import Read, buffers, denials, versions
 from daemon.store import rollouts as rollout_rows
 from daemon.store.rollouts import Rollout
+
+_REASONS: Final = 6
+"""Most frequent reasons of a selection that are named."""
 
 
 def explain(read: Read, row: versions.Version, now: float) -> Explanation:
@@ -86,10 +90,10 @@ def _notes(read: Read, row: versions.Version, tried: list[Rollout]) -> tuple[str
     notes = [f"Rollouts with it as the candidate: {len(tried)}, the newest {tried[0].id}."] if tried else []
     buffer = buffers.get(read, row.buffer) if row.buffer is not None else None
     if buffer is not None:
-        sizes = {k: v for k, v in buffer.counts.items() if isinstance(v, int) and ":" not in str(k)}
-        notes.append(
-            f"It learned from buffer {buffer.digest[:12]}"
-            + (": " + ", ".join(f"{str(k).replace('_', ' ')} {v}" for k, v in sizes.items()) if sizes else "")
-            + "."
-        )
+        counts = {str(k): v for k, v in buffer.counts.items() if isinstance(v, int)}
+        sizes = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in counts.items() if "/" not in k)
+        notes.append(f"It learned from buffer {buffer.digest[:12]}{': ' if sizes else ''}{sizes}.")
+        out = sorted(((v, k.removeprefix("out/")) for k, v in counts.items() if k.startswith("out/")), reverse=True)
+        if out:
+            notes.append("Left out of it: " + ", ".join(f"{why} {n}" for n, why in out[:_REASONS]) + ".")
     return tuple(notes)

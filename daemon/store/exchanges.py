@@ -62,6 +62,15 @@ def of_rollout_sessions(read: Read, rollout: str, sessions: Iterable[str]) -> li
     return sorted(found, key=lambda x: (x.received_at, x.exchange_id))
 
 
+def of_sessions(read: Read, deployment: str, sessions: Iterable[str]) -> list[Exchange]:
+    """Exchanges of these sessions, in the order they were received."""
+    found: list[Exchange] = []
+    for piece in batches(sessions):
+        where = (T.c.deployment == deployment) & T.c.session.in_(piece)
+        found.extend(_event(row) for row in read.conn.execute(select(T).where(where)))
+    return sorted(found, key=lambda x: (x.received_at, x.exchange_id))
+
+
 def newest_of_rollout(read: Read, rollout: str, limit: int) -> list[Exchange]:
     """The newest ``limit`` exchanges of a rollout, oldest first."""
     newest = (T.c.received_at.desc(), T.c.exchange_id.desc())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import insert, select
@@ -35,6 +35,13 @@ def insert_new(tx: Tx, found: Sequence[Session]) -> set[str]:
     if rows:
         tx.conn.execute(insert(T), [asdict(s) for s in rows.values()])
     return set(rows)
+
+
+def begun(read: Read, deployment: str, from_s: float, until_s: float) -> Iterator[Session]:
+    """Sessions that began in [from_s, until_s), in that order (then by key)."""
+    where = (T.c.deployment == deployment) & (T.c.first_at >= from_s) & (T.c.first_at < until_s)
+    for row in read.conn.execute(select(T).where(where).order_by(T.c.first_at, T.c.session)):
+        yield Session(row.deployment, row.session, row.first_at, row.first_exchange)
 
 
 def get_many(read: Read, deployment: str, keys: Iterable[str]) -> dict[str, Session]:

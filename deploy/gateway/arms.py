@@ -1,7 +1,8 @@
 """Which version answers, and in which arm: a sticky hash, salted with the rollout.
 
 Pure. The hash of (rollout, session) is uniform on [0, 1); the sessions below the share are the canary's, so that
-raising the share only ever moves sessions from control to canary and never back.
+raising the share only ever moves sessions from control to canary and never back. A holdback has a salt and a draw of
+its own, before the rollout's: the two are independent.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ class Reason(StrEnum):
     NO_SPLIT = "no_split"
     LEASE_EXPIRED = "lease_expired"
     SPLIT = "split"
+    HOLDBACK = "holdback"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,9 @@ def choose(route: Route | None, lease_live: bool, session: str) -> Choice:
     """
     if route is None:
         return Choice(None, Reason.NO_ROUTE)
+    held = route.holdback
+    if held is not None and position(held.id, session) < held.share:
+        return Choice(held.anchor, Reason.HOLDBACK, "holdback", held.share, held.id)
     split = route.split
     if split is None:
         return Choice(route.control, Reason.NO_SPLIT)

@@ -90,7 +90,7 @@ def _without_leases(file: RouteFile) -> tuple[tuple[object, ...], ...]:
     for route in file.routes:
         split = route.split
         share = (split.rollout, split.candidate, split.share) if split else None
-        rows.append((route.deployment, route.alias, route.control, share))
+        rows.append((route.deployment, route.alias, route.control, share, route.holdback))
     return tuple(rows)
 
 

@@ -30,6 +30,8 @@ from streams.events import Attempt
 log = logging.getLogger(__name__)
 CLIENT_LEFT = 499
 """Recorded status of a request whose client went away before the end (nginx's number for it)."""
+_RETRIED = ("canary", "holdback")
+"""Arms whose version is not the champion: where it fails, the champion answers."""
 
 
 @dataclass(slots=True)
@@ -118,7 +120,7 @@ class Server:
                     await self._app(ticket.scope, replay(ticket.body, ticket.receive), ticket.send)
                     return
                 # Only the first try is the candidate's, even if control has become the same version since.
-                candidate = choice.arm == "canary" and not ticket.attempts
+                candidate = choice.arm in _RETRIED and not ticket.attempts
                 if not await self._try(ticket, scope, payload, version, relay, candidate):
                     return
                 version = self._next(ticket, candidate)
@@ -143,7 +145,7 @@ class Server:
         return route.control if route else None
 
     def _relay(self, ticket: Ticket, choice: Choice, version: str | None) -> Relay:
-        candidate = choice.arm == "canary" and not ticket.attempts
+        candidate = choice.arm in _RETRIED and not ticket.attempts
 
         def hold(status: int, data: bytes) -> bool:
             if version is None:

@@ -13,13 +13,16 @@ from daemon import ledger, secrets
 from daemon.api.application import build
 from daemon.config import Config
 from daemon.cycle import CycleConfig
-from daemon.store import Store, alarms, cycles, denials, feedback, tables, versions
+from daemon.explain.rollout_words import REASONS
+from daemon.store import Store, alarms, buffers, cycles, denials, feedback, tables, versions
 from daemon.store import exchanges as exchange_rows
 from daemon.store.alarms import AlarmRow
+from deploy.fleet import FLEET_REASONS
+from deploy.guards import GUARDS
 from tests.daemon.events import exchange
 from tests.daemon.events import feedback as said
 from tests.daemon.fakes import FakeController
-from tests.daemon.recorded import CANDIDATE, record_rollout
+from tests.daemon.recorded import CANDIDATE, CONFIG, record_rollout
 
 NOW = 10_000.0
 
@@ -105,8 +108,14 @@ def test_a_version_carries_its_denial_its_gate_and_its_rollout(api: TestClient, 
         versions.set_gate(tx, CANDIDATE, {"verdict": "pass", "reason": "passed", "checks": checks}, passed=True)
         denials.deny(tx, "support", CANDIDATE, reason="rolled_back:reward_harm", actor="daemon", at=3000.0)
         versions.set_status(tx, CANDIDATE, "denied")
+        T = tables.versions
+        tx.conn.execute(T.update().where(T.c.version == CANDIDATE).values(buffer="b" * 64))
+        counts = {"new": 30, "out/agreement/alone": 7, "out/dedupe/near_duplicate": 9}
+        buffers.add(tx, buffers.Buffer("b" * 64, "support", "default", "manual", counts, 1.0), [])
     document = told(api, CANDIDATE)
     assert document["decided"]["what"] == "denied for good"
+    assert "It learned from buffer bbbbbbbbbbbb: new 30." in document["notes"]
+    assert "Left out of it: dedupe/near_duplicate 9, agreement/alone 7." in document["notes"]
     assert "below the control's" in document["decided"]["words"]
     old = measure(document, "gate_old")
     assert (old["value"], old["relation"], old["threshold"], old["reached"]) == (-0.011, ">", -0.02, True)
@@ -192,3 +201,16 @@ def test_unknown_ids_are_404_and_a_story_alone_is_no_explanation(api: TestClient
     answer = api.get("/api/v1/evidence/d1").json()
     assert answer["explanation"] is None
     assert [entry["subject"] for entry in answer["story"]] == ["d1"]
+
+
+def test_every_guardrail_has_words() -> None:
+    assert {*FLEET_REASONS, *(guard.reason for guard in GUARDS.values())} - set(REASONS) == set()
+
+
+def test_a_smaller_error_of_promotion_is_a_higher_threshold_for_steps_alone(api: TestClient, store: Store) -> None:
+    config = CONFIG.model_copy(update={"alpha_promote": 0.01})
+    record_rollout(store, good=0.95, bad=0.4, units=120, config=config)
+    document = told(api, "r1")
+    assert (measure(document, "non_inferior_small")["threshold"], measure(document, "harm")["threshold"]) == (100, 20)
+    assert "At e 100 against a loss" in document["next"][0]
+    assert document["path"]["thresholds"]["superior_in_slice"] == 100

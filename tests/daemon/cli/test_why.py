@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 import zlib
 from pathlib import Path
+
+import pytest
 
 from daemon.cli.plot import panel, resample, scale
 from daemon.cli.raster import INK, PALETTE, Canvas
@@ -56,10 +59,19 @@ def test_a_panel_fills_up_to_its_value_and_dots_its_threshold() -> None:
     low, high = scale([0.0, 2.0], 20.0)
     assert (low, high) == (0.0, 2.0)
     drawn = [line.split("┤")[1] for line in lines[:4]]
-    assert [row.endswith("█") for row in drawn] == [True] * 4
+    assert [row.endswith("█") for row in drawn] == [False, True, True, True]
     assert drawn[1].startswith("┄") and lines[1].lstrip().startswith("20 ┤")
-    assert "┄" not in drawn[0] + drawn[2]
+    assert "┄" not in drawn[0] + drawn[2] + drawn[3]
     assert lines[-1].split() == ["0", "10", "units"]
+
+
+@pytest.mark.parametrize(("e", "reached"), [(19.99, False), (20.0, True), (20.01, True)])
+def test_a_block_in_the_thresholds_row_says_that_it_was_reached(e: float, reached: bool) -> None:
+    for height in (4, 8):
+        for other in (-1.5, 0.0, 6.0):
+            lines = panel([0, 5, 10], [0.0, other, math.log10(e)], 20.0, width=40, height=height)
+            row = next(line for line in lines if line.lstrip().startswith("20 ┤"))
+            assert (row[-1] in "▁▂▃▄▅▆▇█") is reached, (height, other)
 
 
 def test_columns_take_the_value_in_force_at_their_edge() -> None:

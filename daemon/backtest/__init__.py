@@ -1,0 +1,1 @@
+"""Recorded traffic through the same core under any policy: the alarms, buffers and verdicts it would have given."""
