@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, VENVS
+from tests.deploy.serving import Home, Server
 from tests.e2e_stranger.shell import HOMEOSTAT, Result, daemon, environment, homeostat, run
 from tests.kafka_broker import free_port
 
@@ -69,12 +70,19 @@ def test_a_wrong_config_is_two_with_file_line_and_remedy(tmp_path: Path, text: s
     assert "Traceback" not in found.err + found.out
 
 
-def test_a_mended_config_goes_on_where_the_last_one_was(tmp_path: Path) -> None:
-    """A daemon that refuses to start leaves store and secrets as they are."""
-    where = home(tmp_path, "")
+@pytest.fixture(scope="module")
+def rested(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home folder whose daemon was paused by a person and then stopped."""
+    where = home(tmp_path_factory.mktemp("rested") / "home", "")
     with daemon(where) as running:
         assert homeostat("pause", "--home", where, "--reason", "holiday").code == 0
-        running.stop()
+        assert running.stop() == 0
+    return where
+
+
+def test_a_mended_config_goes_on_where_the_last_one_was(rested: Path) -> None:
+    """A daemon that refuses to start leaves store and secrets as they are."""
+    where = rested
     text = (where / "homeostat.yaml").read_text()
     secrets = {path.name: path.read_bytes() for path in (where / "secrets").iterdir()}
     (where / "homeostat.yaml").write_text(text + "mod: observe\n")
@@ -108,10 +116,8 @@ def test_peers_that_are_down_are_three(tmp_path: Path) -> None:
     assert not (tmp_path / "b").exists() and not (tmp_path / "c").exists()
 
 
-def test_no_write_permission_is_one_and_names_the_path(tmp_path: Path) -> None:
-    where = home(tmp_path / "home", "")
-    with daemon(where) as running:
-        running.stop()
+def test_no_write_permission_is_one_and_names_the_path(rested: Path) -> None:
+    where = rested
     tries: Sequence[tuple[Path, int, tuple[str, ...]]] = (
         (where, 0o555, ("run", "--home", str(where))),
         (where / "store.db", 0o444, ("run", "--home", str(where))),
@@ -128,11 +134,11 @@ def test_no_write_permission_is_one_and_names_the_path(tmp_path: Path) -> None:
         path.chmod(before)
         assert (found.code, "Traceback" in found.err) == (1, False), (path.name, found)
         named = str(path) in found.err or path.name in found.err
-        assert named and re.search(r"give|run this as|access", found.err, re.IGNORECASE), (path.name, found.err)
+        assert named and re.search(r"give|run this as|this user", found.err, re.IGNORECASE), (path.name, found.err)
 
 
-def test_wrong_tokens_are_four(tmp_path: Path) -> None:
-    where = home(tmp_path, "")
+def test_wrong_tokens_are_four(rested: Path) -> None:
+    where = rested
     with daemon(where) as running:
         token = where / "secrets/operator.token"
         right = token.read_text()
@@ -144,7 +150,8 @@ def test_wrong_tokens_are_four(tmp_path: Path) -> None:
                 assert '"ok": false' in found.out
                 assert re.search(r"expected a bearer token|has the scopes train; this needs", found.err), found.err
         token.write_text(right)
-        assert running.status()["mode"] == "observe"
+        found = running.status()
+        assert (found["mode"], found["paused"]) == ("observe", True)
         assert "rollback" not in homeostat("events", "--home", where).out
 
 
@@ -153,7 +160,7 @@ def test_usage_is_two(argv: tuple[str, ...]) -> None:
     assert homeostat(*argv).code == 2
 
 
-def test_a_model_server_that_cannot_start_says_why(tmp_path: Path, tiny_base_folder: Path) -> None:
+def test_a_model_server_that_cannot_start_says_why(tmp_path: Path, gateway_builtin: tuple[Home, Server]) -> None:
     """All at once, because each of them loads torch first."""
     keyless = tmp_path / "keyless"
     assert homeostat("init", "--home", keyless).code == 0
@@ -175,7 +182,7 @@ def test_a_model_server_that_cannot_start_says_why(tmp_path: Path, tiny_base_fol
             argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=environment()
         )
         for name, (more, _, _) in cases.items():
-            defaults = ["--model", str(tiny_base_folder), "--port", str(free_port())]
+            defaults = ["--model", str(gateway_builtin[0].base), "--port", str(free_port())]
             running[name] = start([*base, *defaults, *more])
         for name, (_, code, message) in cases.items():
             said, _ = running[name].communicate(timeout=240)
