@@ -90,6 +90,7 @@ def test_a_mended_config_goes_on_where_the_last_one_was(rested: Path) -> None:
     (where / "homeostat.yaml").write_text(text)
     with daemon(where) as running:
         assert running.look()["paused"] is True
+        assert running.stop() == 0
     assert {path.name: path.read_bytes() for path in (where / "secrets").iterdir()} == secrets
 
 
@@ -153,6 +154,7 @@ def test_wrong_tokens_are_four(rested: Path) -> None:
         found = running.status()
         assert (found["mode"], found["paused"]) == ("observe", True)
         assert "rollback" not in homeostat("events", "--home", where).out
+        assert running.stop() == 0
 
 
 @pytest.mark.parametrize("argv", [("dance",), ("rollback", "--too", "x"), ("status", "--home", "/nowhere")])
