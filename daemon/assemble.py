@@ -54,7 +54,7 @@ def assemble(runtime: Runtime) -> Parts:
         IngestPorts(
             deployment=name,
             store=store,
-            source=open_source(config.log),
+            source=open_source(config.log, acknowledges=config.mode != "observe"),
             join=config.join,
             make_watch=lambda parts: _watch(config, parts),
             token_is_valid=TokenCheck(runtime.secret("feedback.key")),
