@@ -82,7 +82,7 @@ drill: env-daemon env-trainer ## poisoned and harmful adapters against the gate 
 
 # -------------------------------------------------------------------------------------------------------------- checks
 
-.PHONY: check test test-unit test-trainer test-kafka test-e2e services bench soak
+.PHONY: check test test-unit test-trainer test-kafka test-e2e services bench bench-drift soak
 check: env-daemon env-trainer ## ruff, pyright (strict) and the import contracts
 	$(DAEMON)/bin/ruff check .
 	$(DAEMON)/bin/ruff format --check .
@@ -122,6 +122,9 @@ test: ## everything that CI runs: the tools, the environments, check, and the fo
 BENCH ?= $(sort $(filter-out __init__,$(patsubst tests/bench/%.py,%,$(wildcard tests/bench/*.py))))
 bench: env-daemon env-trainer ## measure what the README states (the programs of tests/bench)
 	@for name in $(BENCH); do echo "== $$name"; $(RUN) $(TRAINER)/bin/python -m tests.bench.$$name $(ARGS); done
+
+bench-drift: env-daemon ## how soon drift is told, against its bars (ARGS="--texts FOLDER" adds the text streams)
+	$(RUN) $(DAEMON)/bin/python -m tests.bench.drift $(ARGS)
 
 soak: services env-daemon env-trainer ## the fault harnesses with long counts (hours)
 	$(RUN) HOMEOSTAT_SOAK=1 $(TRAINER)/bin/python -m pytest -m soak $(ARGS)

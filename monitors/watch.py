@@ -5,8 +5,9 @@
        └── rebase (too few) ────────┴────────────────────────────────┘ <─────── rebase / realarm_events ───┘
 
 Input detectors look at each prompt; a suspicion is tried on fresh traffic, and only a confirmed alarm may act. Rewards
-are watched beside it by e-SR. Informers (ADWIN, PageHinkley) tell and never act. Events are those that the identity cap
-lets through. State is two kinds of blob: ``fitted`` changes at a re-reference only, the others as events come.
+and corrections are watched beside it by e-SR, which also sees answers change while the questions stay. Informers
+(ADWIN, PageHinkley) tell and never act. Events are those that the identity cap lets through. State is two kinds of
+blob: ``fitted`` changes at a re-reference only, the others as events come.
 """
 
 from __future__ import annotations
@@ -106,14 +107,19 @@ class Watch:
                     self._rearm()
         return alarms
 
-    def observe_reward(self, exchange: Exchange, reward: float) -> list[Alarm]:
-        """One counted reward in arrival order. Those of a canary are the rollout's to judge and are left out."""
+    def observe_reward(self, exchange: Exchange, reward: float, corrected: bool = False) -> list[Alarm]:
+        """One counted reward in arrival order, and whether somebody wrote the right answer beside it.
+
+        Those of a canary are the rollout's to judge and are left out.
+        """
         if exchange.arm == "canary":
             return []
-        found = self._rewards.observe(exchange.identity, reward, self._index)
+        text = exchange.prompt
+        novelty = self._bet.novelty_of(text) if self._bet is not None and self._rewards.takes else None
+        found = self._rewards.observe(exchange.identity, reward, self._index, corrected, novelty, text)
         return [
-            self._alarm(exchange, AlarmKind.REWARD, name, primary, True, evidence, None, name)
-            for name, primary, evidence in found
+            self._alarm(exchange, one.kind, one.detector, one.primary, True, one.evidence, None, one.detector)
+            for one in found
         ]
 
     def rebase(self, now: float, reason: str) -> None:
@@ -367,5 +373,6 @@ def _evidence(suspicion: dict[str, Any], result: Confirmation, alpha: float) -> 
         "alpha": alpha,
         "share": result.share,
         "fresh": result.fresh,
+        "cause": "new_inputs",
         "terms": list(result.top_terms),
     }

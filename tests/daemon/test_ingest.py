@@ -52,7 +52,7 @@ class CountingWatch:
             )
         ]
 
-    def observe_reward(self, exchange: Exchange, reward: float) -> list[Alarm]:
+    def observe_reward(self, exchange: Exchange, reward: float, corrected: bool = False) -> list[Alarm]:
         self.rewards.append((exchange.exchange_id, reward))
         return []
 
