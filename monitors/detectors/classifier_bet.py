@@ -73,6 +73,7 @@ class ClassifierBet:
         self._recent: deque[Grams] = deque()
         self._counts = np.zeros(BUCKETS)
         self._log_wealth: Array = np.zeros(2 * BETS)
+        self._risen: Order = np.zeros(2 * BETS, dtype=np.int64)
         self._events = 0
         self.statistic = 0.0
         self._refresh()
@@ -82,10 +83,16 @@ class ClassifierBet:
         found = hashed_array(text, BUCKETS)
         if not len(found):
             return False
+        self._risen = np.where(self._log_wealth <= 0.0, 1, self._risen + 1)
         self._log_wealth = _bet(self._log_wealth, np.array([self._rank(found), self.nearest.rank(found)]))
         self.statistic = float(log_mean(self._log_wealth))
         self._learn(found)
         return self.statistic > self.threshold
+
+    @property
+    def rising(self) -> int:
+        """Events since the leading bet last had nothing: an estimate of how long the drift has lasted."""
+        return int(self._risen[int(np.argmax(self._log_wealth))])
 
     def novelty_of(self, text: str) -> float | None:
         """Rank of a prompt's novelty among the reference, without betting; None for a text without words."""
@@ -148,6 +155,7 @@ class ClassifierBet:
         """JSON-able state, without the prompts: ``load`` is given the newest ``KEPT`` of them again."""
         return {
             "log_wealth": [float(w) for w in self._log_wealth],
+            "risen": [int(n) for n in self._risen],
             "events": self._events,
             "threshold": self.threshold,
         }
@@ -168,6 +176,7 @@ class ClassifierBet:
         for found in grams:
             detector._learn(found)
         detector._log_wealth = np.array(stored["log_wealth"], dtype=np.float64)
+        detector._risen = np.array(stored["risen"], dtype=np.int64)
         detector.statistic = float(log_mean(detector._log_wealth)) if events else 0.0
         return detector
 
