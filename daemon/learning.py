@@ -152,6 +152,7 @@ class Learning:
                 "slice": alarm.body.get("slice"),
                 "kind": alarm.kind,
                 "alarm_at": alarm.at,
+                "passed_over": list(chosen.passed_over),
             }
             cycle = self._open(tx, alarm.alarm_id, chosen.reason, "daemon", data, "")
             for one in waiting:  # what else was waiting is the same drift, seen by another detector

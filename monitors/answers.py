@@ -16,11 +16,11 @@ from monitors.grams import words
 
 Cause = Literal["new_inputs", "changed_answers", "unknown"]
 
-KEPT = 160
+KEPT = 120
 """Newest rewards that are kept: a fall that takes longer to tell is judged by these."""
 FAMILIAR = 0.9
 """Novelty rank up to which a prompt is like the reference: nine in ten of the reference are."""
-_TEXT = 160
+_TEXT = 96
 """Characters of a prompt that are kept for the words."""
 _LEAST = 8
 """Rewards after the change that a cause needs."""

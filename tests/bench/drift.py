@@ -25,7 +25,7 @@ def main() -> None:
     """Print all sections."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--texts", type=Path, default=os.environ.get("HOMEOSTAT_BENCH_TEXTS"), help="folder of texts")
-    parser.add_argument("--runs", type=int, default=60, help="runs a row")
+    parser.add_argument("--runs", type=int, default=40, help="runs a row")
     parser.add_argument("--streams", type=int, default=100, help="quiet streams")
     parser.add_argument("--only", choices=("texts", "rewards", "world"), help="one section")
     options = parser.parse_args()
@@ -39,7 +39,7 @@ def main() -> None:
     if options.only in (None, "world"):
         from tests.bench.drift_parts import whole_watch
 
-        whole_watch.table(bars, max(options.runs // 10, 2))
+        whole_watch.table(bars, max(options.runs // 8, 2))
     bars.total()
 
 

@@ -22,7 +22,7 @@ from tests.bench.drift_parts.texts import Pools, stream
 
 QUIET = 2_500
 """Events of a quiet stream; run lengths are cut off there."""
-ONSET = 300
+ONSET = 1_000
 """Quiet events before the drift: detectors are warm and not reset at the onset."""
 RIVAL_RUNS = 15
 ROWS = {
