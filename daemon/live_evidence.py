@@ -20,7 +20,7 @@ from deploy.unit_events import Path, UnitEvent
 from monitors.alarms import SliceModel
 from monitors.reward import exchange_reward
 from streams.config import JoinConfig
-from streams.events import Trust
+from streams.events import FeedbackKind, Trust
 from streams.findings import Joined
 from streams.join import Joiner
 
@@ -46,6 +46,12 @@ def rated(joined: Joined) -> tuple[float, float] | None:
     trusted = [f for f in joined.feedbacks if f.trust is not Trust.BARE]
     value = exchange_reward(trusted, joined.exchange.completion).value
     return None if value is None else (value, min(f.sent_at for f in trusted))
+
+
+def corrected(joined: Joined) -> bool:
+    """Whether trusted feedback names another right answer than the one that was served."""
+    trusted = [f for f in joined.feedbacks if f.trust is not Trust.BARE and f.kind is FeedbackKind.CORRECTION]
+    return exchange_reward(trusted, joined.exchange.completion).value == 0.0
 
 
 def restore(read: Read, row: rollouts.Rollout, join: JoinConfig = _JOIN) -> Evidence:

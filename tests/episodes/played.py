@@ -174,7 +174,9 @@ class CountingWatch:
         )
         return [alarm]
 
-    def observe_reward(self, exchange: Exchange, reward: float, sent_at: float | None = None) -> list[Alarm]:
+    def observe_reward(
+        self, exchange: Exchange, reward: float, sent_at: float | None = None, corrected: bool = False
+    ) -> list[Alarm]:
         """Nothing to say."""
         return []
 
