@@ -19,7 +19,8 @@ def recorded_before_weight(facts: Facts) -> Iterator[str]:
         if one.version in facts.versions and not one.proved:
             yield f"{one.version} answered on {one.replica} ({one.incarnation}) without a proof"
     for replica in facts.replicas:
-        served = replica.control if facts.ticked and replica.settled and replica.ready else None
+        current = facts.file is not None and replica.epoch == facts.file.epoch  # no push to it was lost
+        served = replica.control if facts.ticked and current and replica.settled and replica.ready else None
         if served is not None and (served, replica.name, replica.incarnation) not in facts.proved:
             yield f"{served} serves on {replica.name} ({replica.incarnation}) and no proof of it is recorded"
 
