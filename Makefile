@@ -82,7 +82,7 @@ drill: env-daemon env-trainer ## poisoned and harmful adapters against the gate 
 
 # -------------------------------------------------------------------------------------------------------------- checks
 
-.PHONY: check test test-unit test-trainer test-kafka test-e2e services bench bench-decisions soak
+.PHONY: check test test-unit test-trainer test-kafka test-e2e services bench bench-decisions bench-drift soak
 check: env-daemon env-trainer ## ruff, pyright (strict) and the import contracts
 	$(DAEMON)/bin/ruff check .
 	$(DAEMON)/bin/ruff format --check .
@@ -126,8 +126,11 @@ bench: env-daemon env-trainer ## measure what the README states (the programs of
 bench-decisions: env-daemon ## error rates and delays of the canary's decisions, bar by bar (ARGS="--runs 1000" for narrower intervals)
 	@$(RUN) $(DAEMON)/bin/python -m tests.bench.decisions $(ARGS)
 
+bench-drift: env-daemon ## how soon drift is told, against its bars (ARGS="--texts FOLDER" adds the text streams)
+	$(RUN) $(DAEMON)/bin/python -m tests.bench.drift $(ARGS)
+
 soak: services env-daemon env-trainer ## the fault harnesses with long counts (hours)
-	$(RUN) HOMEOSTAT_SOAK=1 $(TRAINER)/bin/python -m pytest -m soak $(ARGS)
+	$(RUN) HOMEOSTAT_SOAK=1 $(TRAINER)/bin/python -m pytest -m soak -o faulthandler_timeout=0 $(ARGS)
 
 # ------------------------------------------------------------------------------------------------- a broker to try out
 

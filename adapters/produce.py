@@ -121,11 +121,11 @@ def _champion(job: TrainJob, base: BaseShape, registry: Registry) -> Path | None
             f"{job.champion} was made for base {manifest.base_digest[:12]}, {job.base_dir} is {base.digest[:12]}",
         )
     same = (manifest.rank, manifest.alpha, sorted(manifest.targets))
-    if same != (job.config.rank, job.config.alpha, sorted(job.config.targets)):
+    if job.config.warm_start and same != (job.config.rank, job.config.alpha, sorted(job.config.targets)):
         raise JobFailed(
             FailureReason.CHAMPION_UNUSABLE,
             f"{job.champion} has rank {manifest.rank}, alpha {manifest.alpha:g}, targets {manifest.targets}; a warm "
-            "start needs the same in the training configuration",
+            "start needs the same in the training configuration, or set warm_start to false",
         )
     return folder
 

@@ -77,8 +77,8 @@ def select(
 
     Where all are in the slice, nothing tells new traffic from old: then agreed corrections are new, the rest is old.
     `tenant` refuses exchanges of any other; `excluded` are exchange ids that must not be used (suspended or forgotten).
-    With `policy.enabled` False every claim of the training side is taken as it came and nothing is replayed; the
-    hold-outs stay what they are, because the gate must not change with what it judges.
+    With `policy.enabled` False every claim is taken as it came, whoever made it, but for the gate's own questions, and
+    nothing is replayed; the hold-outs stay what they are, because the gate must not change with what it judges.
     """
     book = Book()
     usable = _usable(sorted(examples, key=lambda e: (e.at, e.exchange_id)), tenant, frozenset(excluded), book)
@@ -96,7 +96,8 @@ def select(
         new, replay = learnt.new, _replay(mine, learnt, context, book, asked)
         kept_anchors = tuple(sorted(anchors, key=lambda a: a.anchor_id))
     else:
-        new, replay, kept_anchors = _everything(mine, book), [], ()
+        asks = {q.exchange_id for q in (*old, *new_questions)}
+        new, replay, kept_anchors = _everything([e for e in usable if e.exchange_id not in asks], book), [], ()
     chosen = (tuple(new), tuple(replay), kept_anchors, old, new_questions)
     return Selection(*chosen, book.decisions(), book.counts(), _digest(*chosen, policy, seed))
 
@@ -172,11 +173,11 @@ def _replay(
     return [unjudged(e) for e in left]
 
 
-def _everything(mine: Sequence[Example], book: Book) -> list[Example]:
+def _everything(examples: Sequence[Example], book: Book) -> list[Example]:
     """Selection off: every claim, as it came."""
-    for e in mine:
+    for e in examples:
         book.put(e.exchange_id, "new" if e.target is not None else "out", "selection_off", Reason.SELECTION_OFF)
-    return [e for e in mine if e.target is not None]
+    return [e for e in examples if e.target is not None]
 
 
 def _digest(

@@ -26,6 +26,9 @@ class TrainingConfig(BaseModel):
     """LoRA scale numerator (the update is alpha / rank times B A). 32: twice the rank, the common choice."""
     targets: Annotated[tuple[Target, ...], Field(min_length=1)] = ALL_TARGETS
     """Projections that get an adapter. All seven; never lm_head, which breaks prompt log-probabilities in vLLM."""
+    warm_start: bool = True
+    """Begin with the champion's adapter. False begins with the base, taught by the champion all the same: for a stack
+    of adaptations that has drifted far, or was poisoned unseen."""
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 2e-4
     """Peak step size of AdamW. 2e-4 suits billions of parameters; a base of a few million needs 5e-3."""
     steps: Annotated[int, Field(ge=1, le=100_000)] = 300

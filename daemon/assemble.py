@@ -54,7 +54,7 @@ def assemble(runtime: Runtime) -> Parts:
         IngestPorts(
             deployment=name,
             store=store,
-            source=open_source(config.log),
+            source=open_source(config.log, acknowledges=config.mode != "observe"),
             join=config.join,
             make_watch=lambda parts: _watch(config, parts),
             token_is_valid=TokenCheck(runtime.secret("feedback.key")),
@@ -78,7 +78,7 @@ def assemble(runtime: Runtime) -> Parts:
         builder.holdout_file,
         lambda version: _nll(registry, version),
     )
-    starter = RolloutStart(config, identity, clock)
+    starter = RolloutStart(config, identity, lambda: routing.route, clock)
     learning = Learning(
         config,
         store,

@@ -109,7 +109,7 @@ def load_config(path: Path, overrides: Mapping[str, Any] | None = None) -> Confi
             f"{path} is not there: write one with `homeostat init`, or name another with --config or --home"
         ) from None
     except OSError as error:
-        raise MachineFault(f"{path} cannot be read: {error.strerror}") from error
+        raise MachineFault(f"{path} cannot be read: {error.strerror}: give this user read access to it") from error
     return parse_config(text, path, overrides)
 
 

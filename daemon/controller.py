@@ -222,7 +222,7 @@ class Controller:
                 return wanted, served, RouteAck(self._p.routing.epoch, {}, self._p.clock(), 0.0)
             serving = None if route is None else route.split.candidate if route.split else route.control
             in_rollout = route is not None and route.split is not None
-            left, target = self._standing.way_back(serving, to, in_rollout=in_rollout, resident=self._resident)
+            left, target = self._standing.way_back(serving, to, in_rollout=in_rollout, resident=self._held)
             if to is not None and not self._resident(target):
                 raise Refused(
                     "target_not_resident",
@@ -320,6 +320,8 @@ class Controller:
                 raise Refused(
                     "wrong_phase", f"rollout {row.id} is in phase {phase.value}; this needs one of: {allowed}"
                 )
+            if phase is Phase.PROBATION and signal is Signal.APPROVED:
+                self._must_be_proved(row)
             observed = self._p.ingest.observed()
             facts = {} if observed is None else numbers(observed.processes)
             try:
@@ -332,6 +334,12 @@ class Controller:
             self._refresh()
         return {"rollout": row.id, "candidate": row.candidate, "phase": after.value}
 
+    def _must_be_proved(self, row: rollouts.Rollout) -> None:
+        """A person promotes past the statistics, never past the effect proof (A1). Raises Refused."""
+        found = self._p.residency.everywhere(row.candidate, self._p.agent.observe().replicas, row.id)
+        if not found.ok:
+            raise Refused("not_now", f"{row.candidate} is not proved on every replica ({found.reason}): try again")
+
     def _set_paused(self, by: By, paused: bool) -> Json:
         now = self._p.clock()
         with self._p.store.begin() as tx:
@@ -343,6 +351,10 @@ class Controller:
     def _resident(self, version: str | None) -> bool:
         alive = [r for r in self._seen.replicas if r.alive]
         return version is None or (bool(alive) and all(r.proved.get(version) for r in alive))
+
+    def _held(self, version: str) -> bool:
+        """Whether some replica can serve it at once; the others load it at the next tick."""
+        return any(r.alive and version in r.models for r in self._seen.replicas)
 
     def _refresh_quietly(self) -> None:
         try:

@@ -14,6 +14,7 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from daemon.drift_policy import Action, Situation, taken
 from deploy.rollout import Phase as RolloutPhase
 from monitors.alarms import AlarmKind
 
@@ -95,6 +96,8 @@ class CycleConfig(BaseModel):
     """Rollbacks for one cause that freeze the deployment (no cycle starts until a person resumes it)."""
     reward_grace_s: Annotated[float, Field(ge=0)] = 120.0
     """Seconds a reward alarm waits for an input alarm, which knows the slice, before it starts a cycle itself."""
+    promotion_watch_s: Annotated[float, Field(ge=0)] = 3600.0
+    """Seconds after a promotion in which worse answers to known questions point at the new version first."""
     job_lease_s: Annotated[float, Field(gt=0)] = 15.0
     """Seconds without a heartbeat after which a training job counts as lost."""
     job_attempts: Annotated[int, Field(ge=1, le=10)] = 3
@@ -108,6 +111,8 @@ class OpenAlarm:
     alarm_id: str
     kind: AlarmKind
     at: float
+    cause: str = "unknown"
+    """``new_inputs``, ``changed_answers`` or ``unknown``, from the alarm's evidence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +127,8 @@ class Standing:
     """False in mode observe."""
     last_end: float | None
     rollbacks_same_cause: int
+    last_promoted: float | None = None
+    """End of the newest cycle whose version was promoted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,34 +137,59 @@ class Start:
 
     alarm_id: str | None
     reason: str
+    passed_over: tuple[str, ...] = ()
+    """Why better actions than the one taken were not."""
+    same_cause: tuple[str, ...] = ()
+    """Alarms to be answered with this reason: the newest promotion was about what they saw."""
 
 
 def choose(standing: Standing, config: CycleConfig, now: float) -> Start:
-    """From alarms to adaptation: input drift adapts at once, reward drift after a grace; the rest only tells."""
-    if not standing.alarms:
-        return Start(None, "no_open_alarm")
+    """From alarms to adaptation, by ``daemon.drift_policy.POLICY``, with cooldown and never twice for one cause."""
+    same = tuple(a.alarm_id for a in standing.alarms if _answered_by_promotion(a, standing))
+    alarms = [a for a in standing.alarms if a.alarm_id not in same]
+    if not alarms:
+        return Start(None, "same_cause" if same else "no_open_alarm", same_cause=same)
     for blocked, reason in (
         (not standing.may_train, "mode_observe"),
         (standing.paused, "paused"),
         (standing.cycle_open, "cycle_open"),
         (standing.rollout_active, "rollout_active"),
-        (standing.rollbacks_same_cause >= config.freeze_after, "frozen_after_rollbacks"),
     ):
         if blocked:
-            return Start(None, reason)
+            return Start(None, reason, same_cause=same)
+    found = [(a, taken(a.kind, a.cause, _situation(a, standing, config))) for a in alarms]
+    if all(t.action is Action.FREEZE for _, t in found):
+        return Start(None, found[0][1].rule.reason, same_cause=same)
     wait = config.cooldown_s * 2**standing.rollbacks_same_cause
     if standing.last_end is not None and now - standing.last_end < wait:
-        return Start(None, "cooldown")
-    inputs = [a for a in standing.alarms if a.kind is AlarmKind.INPUT]
-    if inputs:
-        return Start(min(inputs, key=lambda a: a.at).alarm_id, "input_drift")
-    rewards = [a for a in standing.alarms if a.kind is AlarmKind.REWARD]
-    if not rewards:
-        return Start(None, "alarm_only_informs")
-    oldest = min(rewards, key=lambda a: a.at)
-    if now - oldest.at < config.reward_grace_s:
-        return Start(None, "reward_grace")
-    return Start(oldest.alarm_id, "reward_drift")
+        return Start(None, "cooldown", same_cause=same)
+    adapts = [(a, t) for a, t in found if t.action is Action.ADAPT]
+    if not adapts:
+        passed = tuple(name for _, t in found for name in t.passed_over)
+        return Start(None, passed[0] if passed else "alarm_only_informs", passed, same)
+    alarm, best = min(adapts, key=lambda pair: (pair[1].rule.grace, pair[0].at))
+    if best.rule.grace and now - alarm.at < config.reward_grace_s:
+        return Start(None, "reward_grace", same_cause=same)
+    return Start(alarm.alarm_id, best.rule.reason, best.passed_over, same)
+
+
+def _answered_by_promotion(alarm: OpenAlarm, standing: Standing) -> bool:
+    """Rewards are watched while a cycle runs; what fell before its version was promoted is what it was trained for.
+
+    Input alarms come anew only after a re-reference, so theirs is another cause.
+    """
+    promoted = standing.last_promoted
+    return promoted is not None and alarm.kind is not AlarmKind.INPUT and alarm.at <= promoted
+
+
+def _situation(alarm: OpenAlarm, standing: Standing, config: CycleConfig) -> Situation:
+    if standing.rollbacks_same_cause >= config.freeze_after:
+        return Situation.FROZEN
+    if standing.rollbacks_same_cause:
+        return Situation.AFTER_ROLLBACK
+    promoted = standing.last_promoted
+    soon = promoted is not None and alarm.at - promoted <= config.promotion_watch_s
+    return Situation.AFTER_PROMOTION if soon else Situation.USUAL
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -17,6 +18,10 @@ class HomeLock:
         path = home / "daemon.lock"
         try:
             home.mkdir(parents=True, exist_ok=True)
+            if not os.access(
+                home, os.W_OK | os.X_OK
+            ):  # an old lock opens all the same, and a route could not be renamed
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise MachineFault(

@@ -15,7 +15,7 @@ from hashlib import sha256
 from typing import Final, Protocol
 
 from daemon import ledger
-from daemon.live_evidence import rated, restore, store_tick
+from daemon.live_evidence import corrected, rated, restore, store_tick
 from daemon.store import (
     alarms,
     counters,
@@ -60,8 +60,10 @@ class Watching(Protocol):
         """Findings after one more exchange."""
         ...
 
-    def observe_reward(self, exchange: Exchange, reward: float, sent_at: float | None = None) -> list[Alarm]:
-        """Findings after one more reward."""
+    def observe_reward(
+        self, exchange: Exchange, reward: float, sent_at: float | None = None, corrected: bool = False
+    ) -> list[Alarm]:
+        """Findings after one more reward; ``corrected``: somebody wrote the right answer beside it."""
         ...
 
     def slice_now(self) -> SliceModel | None:
@@ -347,7 +349,7 @@ class Ingest:
             return
         reward, sent_at = found
         if not joined.revision:
-            batch.alarms += self.watch.observe_reward(joined.exchange, reward, sent_at)
+            batch.alarms += self.watch.observe_reward(joined.exchange, reward, sent_at, corrected(joined))
         if self.evidence is not None:
             batch.ticks.append(self.evidence.observe_reward(joined.exchange, reward, sent_at))
 

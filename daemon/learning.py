@@ -128,17 +128,22 @@ class Learning:
             failed += one.cause != MANUAL
         chosen = table.choose(
             table.Standing(
-                alarms=tuple(table.OpenAlarm(a.alarm_id, AlarmKind(a.kind), a.at) for a in waiting),
+                alarms=tuple(table.OpenAlarm(a.alarm_id, AlarmKind(a.kind), a.at, _cause_of(a)) for a in waiting),
                 cycle_open=False,
                 rollout_active=rollout_active,
                 paused=paused,
                 may_train=self._config.mode != "observe",
                 last_end=max((c.changed_at for c in past), default=None),
                 rollbacks_same_cause=failed,
+                last_promoted=max((c.changed_at for c in past if _promoted(c, ended)), default=None),
             ),
             self._config.cycle,
             now,
         )
+        if chosen.same_cause:
+            with self._store.begin() as tx:
+                for name in chosen.same_cause:
+                    alarms.answer(tx, name, "same_cause")
         if chosen.alarm_id is None:
             return
         alarm = next(a for a in waiting if a.alarm_id == chosen.alarm_id)
@@ -148,10 +153,12 @@ class Learning:
                 "slice": alarm.body.get("slice"),
                 "kind": alarm.kind,
                 "alarm_at": alarm.at,
+                "passed_over": list(chosen.passed_over),
             }
             cycle = self._open(tx, alarm.alarm_id, chosen.reason, "daemon", data, "")
             for one in waiting:  # what else was waiting is the same drift, seen by another detector
-                alarms.answer(tx, one.alarm_id, cycle)
+                if one.alarm_id not in chosen.same_cause:
+                    alarms.answer(tx, one.alarm_id, cycle)
 
     def _open(self, tx: Tx, cause: str, reason: str, actor: str, data: Mapping[str, Any], note: str) -> str:
         now, name = self._clock(), f"cycle-{uuid.uuid4().hex[:10]}"
@@ -333,6 +340,16 @@ class Learning:
 
 class CycleOpen(Exception):
     """The person's: a second cycle was asked for while one runs."""
+
+
+def _cause_of(alarm: alarms.AlarmRow) -> str:
+    """Without reading the alarm's slice, which is large."""
+    return str(alarm.body.get("evidence", {}).get("cause", "unknown"))
+
+
+def _promoted(past: cycles.Cycle, ended: Mapping[str, rollouts.Rollout]) -> bool:
+    end = ended.get(str(past.data.get("rollout", "")))
+    return end is not None and end.phase == RolloutPhase.PROMOTED.value
 
 
 def _slice_of(active: cycles.Cycle) -> SliceModel | None:

@@ -7,7 +7,7 @@ restart, or after a transaction that failed, it is rebuilt from its rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from daemon.store import exchanges, feedback, rollouts, units
@@ -20,7 +20,7 @@ from deploy.unit_events import Path, UnitEvent
 from monitors.alarms import SliceModel
 from monitors.reward import exchange_reward
 from streams.config import JoinConfig
-from streams.events import Trust
+from streams.events import FeedbackKind, Trust
 from streams.findings import Joined
 from streams.join import Joiner
 
@@ -48,22 +48,16 @@ def rated(joined: Joined) -> tuple[float, float] | None:
     return None if value is None else (value, min(f.sent_at for f in trusted))
 
 
+def corrected(joined: Joined) -> bool:
+    """Whether trusted feedback names another right answer than the one that was served."""
+    trusted = [f for f in joined.feedbacks if f.trust is not Trust.BARE and f.kind is FeedbackKind.CORRECTION]
+    return exchange_reward(trusted, joined.exchange.completion).value == 0.0
+
+
 def restore(read: Read, row: rollouts.Rollout, join: JoinConfig = _JOIN) -> Evidence:
     """The evidence of a rollout from its rows, the feedback on its open units and its newest exchanges."""
     stored = {u.seq: u for u in units.of_rollout(read, row.id)}
-    events = [
-        UnitEvent(
-            seq=e.seq,
-            path=Path(e.path),
-            unit=e.unit,
-            canary=stored[e.unit].arm == "canary",
-            propensity=stored[e.unit].propensity,
-            value=e.value,
-            in_slice=stored[e.unit].in_slice,
-            at=e.at,
-        )
-        for e in units.events_of(read, row.id)
-    ]
+    events = _events(read, row.id, stored)
     evidence = Evidence.restore(
         row.id,
         RolloutConfig.model_validate(row.data["config"]),
@@ -75,11 +69,33 @@ def restore(read: Read, row: rollouts.Rollout, join: JoinConfig = _JOIN) -> Evid
         ],
         events,
         Before.from_dict(row.data.get("before")),
+        sliced=row.data.get("slice") is not None,
     )
     _recall_open(read, row, evidence, Joiner(join))
     newest = exchanges.newest_of_rollout(read, row.id, KILL_MEMORY * evidence.config.kill_errors)
     evidence.recall_kill_switch(sorted(newest, key=lambda x: (x.completed_at, x.exchange_id)))
     return evidence
+
+
+def unit_events(read: Read, rollout: str) -> list[UnitEvent]:
+    """What the e-processes of a rollout consumed, in order."""
+    return _events(read, rollout, {u.seq: u for u in units.of_rollout(read, rollout)})
+
+
+def _events(read: Read, rollout: str, stored: Mapping[int, units.Unit]) -> list[UnitEvent]:
+    return [
+        UnitEvent(
+            seq=e.seq,
+            path=Path(e.path),
+            unit=e.unit,
+            canary=stored[e.unit].arm == "canary",
+            propensity=stored[e.unit].propensity,
+            value=e.value,
+            in_slice=stored[e.unit].in_slice,
+            at=e.at,
+        )
+        for e in units.events_of(read, rollout)
+    ]
 
 
 def _recall_open(read: Read, row: rollouts.Rollout, evidence: Evidence, joiner: Joiner) -> None:

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from daemon import ledger
+from daemon.live_evidence import unit_events
 from daemon.residency import Residence, Residency
 from daemon.routing import Overtaken, Routing
 from daemon.store import Store, Tx, buffers, denials, fences, intents, rollouts, suspended, versions
 from deploy.agent import Observation, RouteAck
 from deploy.evidence import Observed
+from deploy.intervals import intervals
 from deploy.rollout import FINAL, LIVE, Desired, Phase, RolloutConfig, Signal, desired, move
 from deploy.routes import Split
 from deploy.verdict import judge, numbers
@@ -100,10 +102,18 @@ class Rolling:
         if target in FINAL and phase in LIVE:
             self._leave(row, target, reason, actor)
         self._failures = 0
+        if phase in LIVE:
+            facts = {**facts, **self._intervals(row)}
         with self._store.begin() as tx:
             self._record(tx, row, phase, signal, target, reason, facts, actor, note)
         failpoint(f"rollout.{target.value}.recorded")
         return target
+
+    def _intervals(self, row: rollouts.Rollout) -> dict[str, float]:
+        """Confidence sequences of what was stored by now; a verdict in the ledger has them beside its e-values."""
+        with self._store.read() as read:
+            events = unit_events(read, row.id)
+        return intervals(events, RolloutConfig.model_validate(row.data["config"]).alpha)
 
     # ------------------------------------------------------------------------------------------------- looking
 
@@ -245,6 +255,8 @@ class Rolling:
         actor: str,
         note: str,
     ) -> None:
+        if not _stands(tx, row):
+            raise Overtaken
         now = self._clock()
         data = {**row.data, "units_at_phase": int(facts.get("units", 0)), "waiting": ""}
         rollouts.update_phase(tx, row.id, phase=target.value, reason=reason, at=now, data=data, ended=target in FINAL)
@@ -272,8 +284,16 @@ class Rolling:
         if row.data.get("waiting") == reason:
             return
         with self._store.begin() as tx:
+            if not _stands(tx, row):
+                return
             data = {**row.data, "waiting": reason}
             rollouts.update_phase(tx, row.id, phase=row.phase, reason=row.reason, at=row.changed_at, data=data)
+
+
+def _stands(tx: Tx, row: rollouts.Rollout) -> bool:
+    """Whether a rollout is where it was when ``row`` was read: a rollback may have ended it meanwhile."""
+    now = rollouts.get(tx, row.id)
+    return now is not None and now.active and now.phase == row.phase
 
 
 def deny(tx: Tx, deployment: str, version: str, reason: str, actor: str, now: float) -> None:

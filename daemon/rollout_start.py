@@ -9,23 +9,30 @@ from typing import Any, Final
 from daemon import ledger
 from daemon.config import Config
 from daemon.faults import Refused
+from daemon.standing import standing
 from daemon.store import Tx, buffers, cycles, denials, exchanges, rollouts, suspended, versions
+from deploy.alpha_budget import Spent, alpha_for_next
 from deploy.fleet import Before
 from deploy.guards import Bounds
-from deploy.rollout import Phase
+from deploy.rollout import Phase, RolloutConfig
+from deploy.routes import Route
 from monitors.guardrails import failed, seconds_per_token, tau_from
 
 LEAST_FOR_BOUNDS: Final = 2000
 """Requests from which the control's 95th percentiles are taken; with fewer nothing counts as slow or overlong: an
 exceedance of a guess would be noise.
 """
+MOST_A_YEAR: Final = 2000
+"""Rollouts that the yearly budget looks back on: five a day."""
 
 
 class RolloutStart:
     """Opens rollouts."""
 
-    def __init__(self, config: Config, identity: str | None, clock: Callable[[], float]) -> None:
-        self._config, self._identity, self._clock = config, identity, clock
+    def __init__(
+        self, config: Config, identity: str | None, route: Callable[[], Route | None], clock: Callable[[], float]
+    ) -> None:
+        self._config, self._identity, self._route, self._clock = config, identity, route, clock
 
     def start(self, tx: Tx, cycle: cycles.Cycle, version: str) -> str:
         """The id of the new rollout. Raises Refused for a denied version, or one that learned from suspended
@@ -39,11 +46,11 @@ class RolloutStart:
             learned = {item.exchange_id for item in buffers.items(tx, row.buffer, "new")}
             if learned & suspended.all_ids(tx):
                 raise Refused("suspended_examples", f"{version} learned from examples that a rollback suspended")
-        stack = versions.promoted_stack(tx, name)
-        control = stack[0].version if stack else self._identity
+        # By the route, and within the transaction: a rollback whose rows are still to come has left the champion.
+        control = standing(tx, name, self._identity, self._route()).champion or self._identity
         rollout = f"rollout-{uuid.uuid4().hex[:10]}"
         data = {
-            "config": self._config.rollout.model_dump(mode="json"),
+            "config": self._config.rollout.model_dump(mode="json") | {"alpha_promote": self._alpha(tx, now)},
             **self._before(tx, now),
             "slice": cycle.data.get("slice"),
             "cycle": cycle.id,
@@ -69,6 +76,16 @@ class RolloutStart:
         entry = {"to_phase": Phase.STARTING.value, "candidate": version, "control": control, "cycle": cycle.id}
         ledger.append(tx, name, "rollout", rollout, "gate_passed", actor="daemon", at=now, data=entry)
         return rollout
+
+    def _alpha(self, tx: Tx, now: float) -> float:
+        """What the yearly budget leaves for a wrong promotion; a rollout that met no traffic has spent nothing."""
+        config = self._config.rollout
+        spent: list[Spent] = []
+        for row in rollouts.newest(tx, self._config.deployment.name, MOST_A_YEAR):
+            if row.phase != Phase.DENIED:
+                given = RolloutConfig.model_validate(row.data["config"])
+                spent.append(Spent(row.started_at, 1.0 / given.promote_threshold))
+        return min(alpha_for_next(spent, now, config), 1.0 / config.promote_threshold)
 
     def _before(self, tx: Tx, now: float) -> dict[str, Any]:
         """What the guardrails and the kill switch hold the canary against: the control's newest requests."""

@@ -72,10 +72,14 @@ class Standing:
 
 
 def standing(read: Read, deployment: str, identity: str | None, route: Route | None) -> Standing:
-    """From the rows: the top of the promoted stack is the champion, unless the route says that an older one serves."""
+    """From the rows: the top of the promoted stack is the champion, unless the route says that an older one serves, or
+    the identity.
+    """
     stack = [v.version for v in versions.promoted_stack(read, deployment)]
     if route is not None and route.control in stack:
         stack = stack[stack.index(route.control) :]
+    elif route is not None and route.control is not None and route.control == identity:
+        stack = []
     champion = stack[0] if stack else None
     below = tuple(stack[1:]) + ((identity,) if identity else ())
     return Standing(champion, below if champion is not None else (), identity)

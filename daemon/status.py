@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from daemon.api.looks import alarm_view
 from daemon.config import Config
@@ -84,14 +84,23 @@ def _rollout(row: rollouts.Rollout, evidence: Evidence | None) -> Json:
     }
 
 
+_VOID: Final = frozenset({"e_sample_ratio", "e_feedback_rate"})
+
+
 def _evidence(evidence: Evidence, config: RolloutConfig) -> Json:
     seen = numbers(evidence.processes)
-    units = {"e_harm": "units_rewarded", "e_sample_ratio": "units"}
+    units = {"e_harm": "units_rewarded", "e_feedback_rate": "units_rewarded", "e_sample_ratio": "units"}
     shown: Json = {}
     for key, value in seen.items():
+        if key.startswith("e_harm_") and value == 1.0:
+            continue  # a guardrail that has had no event
         if key.startswith("e_"):
             counted = seen[units[key]] if key in units else seen["units_matured_control"] + seen["units_matured_canary"]
-            shown[key[2:]] = {"e": value, "needs": config.threshold, "units": int(counted)}
+            shown[key[2:]] = {
+                "e": value,
+                "needs": config.void_threshold if key in _VOID else config.threshold,
+                "units": int(counted),
+            }
         elif value == value:
             shown[key] = value
     return shown

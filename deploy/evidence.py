@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from deploy.fleet import Before, Newest, fleet_trouble
-from deploy.guards import Bounds
+from deploy.guards import GUARDS, Bounds
 from deploy.processes import Processes, apply
 from deploy.rollout_config import RolloutConfig
 from deploy.unit_events import Path, UnitEvent
@@ -69,7 +69,10 @@ class Tick:
 
 
 class Evidence:
-    """Bounded by the sessions of one rollout; ``restore`` rebuilds it from its rows, bit for bit."""
+    """Bounded by the sessions of one rollout; ``restore`` rebuilds it from its rows, bit for bit.
+
+    ``sliced`` is False when no slice raised the alarm: then every unit is inside and none is spared.
+    """
 
     def __init__(
         self,
@@ -78,12 +81,14 @@ class Evidence:
         bounds: Bounds,
         in_slice: Callable[[str], bool],
         before: Before | None = None,
+        *,
+        sliced: bool = True,
     ) -> None:
         self.rollout, self.config = rollout, config
         self._guards = bounds.specs()
         self._slow = [self._guards[p] for p in (Path.FIRST_TOKEN, Path.PACE) if p in self._guards]
         self._before, self._newest = before, deque[Newest](maxlen=config.fleet_window)
-        self._in_slice = in_slice
+        self._in_slice, self._sliced = in_slice, sliced
         self.processes = Processes()
         self.kill = Kill()
         self._units: dict[str, Unit] = {}
@@ -104,12 +109,14 @@ class Evidence:
         units: Iterable[Unit],
         events: Iterable[UnitEvent],
         before: Before | None = None,
+        *,
+        sliced: bool = True,
     ) -> Evidence:
         """Rebuild from stored rows: the e-processes are folded again, and what a unit did is what its events say.
 
         The rewards of open units are given again with ``recall`` (they lie with the exchanges).
         """
-        made = cls(rollout, config, bounds, in_slice, before)
+        made = cls(rollout, config, bounds, in_slice, before, sliced=sliced)
         by_seq = {unit.seq: unit for unit in units}
         for unit in by_seq.values():
             made._units[unit.session] = made._open[unit.session] = unit
@@ -169,6 +176,8 @@ class Evidence:
         # the first per identity is also the first per session: one identity owns a session
         for path, spec in self._guards.items():
             counted = self._counted[path]
+            if GUARDS[path].spares_slice and self._sliced and unit.in_slice:
+                continue
             if unit.identity not in counted and happened(spec, exchange):
                 counted.add(unit.identity)
                 events.append(self._event(path, unit, 1.0, exchange.completed_at))
@@ -236,8 +245,8 @@ class Evidence:
         if self._before is not None:
             slow = any(happened(spec, exchange) for spec in self._slow)
             self._newest.append(Newest(exchange.session, wrong, slow))
-            trouble = fleet_trouble(self._before, tuple(self._newest), self.config)
-            if trouble != self.kill.fleet:
+            if wrong or slow or self.kill.fleet:  # nothing else begins or ends trouble
+                trouble = fleet_trouble(self._before, tuple(self._newest), self.config)
                 self.kill = replace(self.kill, fleet=trouble)
         if exchange.arm != "canary":
             return

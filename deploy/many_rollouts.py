@@ -38,7 +38,7 @@ class ManyRollouts:
 
     def __init__(self, runs: int, config: RolloutConfig, guards: tuple[Path, ...] = (), start: int = _SMALL) -> None:
         self._config = config
-        self._bound, self._promote_bound = math.log(config.threshold), math.log(config.promote_threshold)
+        self._void_bound, self._promote_bound = math.log(config.void_threshold), math.log(config.promote_threshold)
         shares = [desired(p, "control", "candidate", config).share for p in PHASES[:_LIVE]]
         self._shares = np.array([s for s in shares if s is not None] + [0.5] * (len(PHASES) - _LIVE))
         self.phase: NDArray[np.int64] = np.full(runs, start)
@@ -110,12 +110,12 @@ class ManyRollouts:
     def _look(self) -> None:
         live, config = self.live, self._config
         harmed = live & (self.harm_e() >= config.threshold)
-        void = live & ~harmed & ((self._ratio_e >= self._bound) | (self._feedback_e >= self._bound))
+        void = live & ~harmed & (np.maximum(self._ratio_e, self._feedback_e) >= self._void_bound)
         going = live & ~harmed & ~void
         enough = self._matured.min(axis=0) >= config.min_units_per_arm
         passed = going & (self.phase == _SMALL) & enough & (self._small_e >= self._promote_bound)
         better = (self._slice_e >= self._promote_bound) & (self._half_e >= self._promote_bound)
-        proved = going & (self.phase == _HALF) & better
+        proved = going & (self.phase == _HALF) & enough & better
         ended = going & (self.phase == _PROBATION) & (self.assigned - self._since >= config.probation_units)
         moves = (
             (harmed, _ROLLED_BACK),

@@ -85,7 +85,7 @@ class RolloutConfig(BaseModel):
     """Consecutive 5xx of the candidate that end it at once..."""
     kill_sessions: Annotated[int, Field(ge=1)] = 5
     """...when they come from at least this many sessions."""
-    fleet_window: Annotated[int, Field(ge=1)] = 200
+    fleet_window: Annotated[int, Field(ge=1, le=400)] = 200
     """Newest exchanges, both arms, that are held against the time before the canary."""
     fleet_errors_factor: Annotated[float, Field(ge=1)] = 3.0
     """Error share that ends a rollout: this many times the one before, plus 5 points for shares that were tiny."""
@@ -113,3 +113,10 @@ class RolloutConfig(BaseModel):
     def promote_threshold(self) -> float:
         """E-value at which a step passes: 1 over the smaller of the two alphas."""
         return 1.0 / min(self.alpha, self.alpha if self.alpha_promote is None else self.alpha_promote)
+
+    @property
+    def void_threshold(self) -> float:
+        """E-value at which a comparison is void: ten times the threshold. A broken assignment shows in every unit, so
+        that this costs little, and all ways back together err hardly more often than harm alone.
+        """
+        return 10.0 * self.threshold

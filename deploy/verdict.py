@@ -34,7 +34,20 @@ HARM_REASONS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Part of the harm evidence to the reason that it gives when it is the heaviest."""
 KILL_REASONS: Final = frozenset({"consecutive_server_errors", *FLEET_REASONS})
+WAIT_REASONS: Final = frozenset(
+    {
+        "not_live",
+        "too_few_units",
+        "not_yet_non_inferior",
+        "not_yet_superior_in_slice",
+        "in_probation",
+        "awaiting_approval",
+    }
+)
+PASS_REASONS: Final = frozenset({"non_inferior", "superior_in_slice_and_non_inferior", "no_harm_in_probation"})
 VOID_REASONS: Final = frozenset({"sample_ratio_mismatch", "feedback_rate_differs"})
+REASONS: Final = frozenset(HARM_REASONS.values()) | KILL_REASONS | VOID_REASONS | WAIT_REASONS | PASS_REASONS
+"""Every reason that ``judge`` can give; docs/decisions.md says what each means."""
 
 
 def numbers(state: Processes) -> dict[str, float]:
@@ -71,7 +84,7 @@ def judge(
         case Phase.CANARY_SMALL:
             return Judgement(*_first_step(state, seen, config), seen)
         case Phase.CANARY_HALF:
-            return Judgement(*_second_step(seen, config), seen)
+            return Judgement(*_second_step(state, seen, config), seen)
         case Phase.PROBATION:
             if units_in_phase >= config.probation_units or seconds_in_phase >= config.probation_s:
                 return Judgement(Signal.NO_HARM, "no_harm_in_probation", seen)
@@ -92,9 +105,9 @@ def _way_back(state: Processes, kill: Kill, config: RolloutConfig) -> tuple[Sign
     if harm_e(state) >= config.threshold:
         logs = {name: math.log(weight) + log for name, (weight, log) in harm_logs(state).items()}
         return Signal.HARM, HARM_REASONS[max(logs, key=lambda name: logs[name])]
-    if _e(ratio.log_e(state.sample_ratio)) >= config.threshold:
+    if _e(ratio.log_e(state.sample_ratio)) >= config.void_threshold:
         return Signal.VOID, "sample_ratio_mismatch"
-    if _e(feedback_log_e(state)) >= config.threshold:
+    if _e(feedback_log_e(state)) >= config.void_threshold:
         return Signal.VOID, "feedback_rate_differs"
     return None
 
@@ -107,7 +120,9 @@ def _first_step(state: Processes, seen: Mapping[str, float], config: RolloutConf
     return Signal.STEP_PASSED, "non_inferior"
 
 
-def _second_step(seen: Mapping[str, float], config: RolloutConfig) -> tuple[Signal | None, str]:
+def _second_step(state: Processes, seen: Mapping[str, float], config: RolloutConfig) -> tuple[Signal | None, str]:
+    if min(state.matured_control, state.matured_canary) < config.min_units_per_arm:
+        return None, "too_few_units"
     if not seen["e_superior_in_slice"] >= config.promote_threshold:
         return None, "not_yet_superior_in_slice"
     if not seen["e_non_inferior_half"] >= config.promote_threshold:

@@ -84,7 +84,14 @@ class Alarm(BaseModel):
     event_index: int
     """How many events the watch had seen, this one included."""
     evidence: Evidence = Field(default_factory=dict)
+    """Figures and words. ``cause`` says which kind of drift an alarm that may act is about: ``new_inputs``,
+    ``changed_answers`` (concept drift) or ``unknown``; ``terms`` are the words that moved."""
     slice: SliceModel | None = None
+
+    @property
+    def cause(self) -> str:
+        """Which kind of drift it is about; "unknown" where nobody could tell."""
+        return str(self.evidence.get("cause", "unknown"))
 
     @property
     def acts(self) -> bool:

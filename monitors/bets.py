@@ -43,8 +43,9 @@ CAUTION = 0.8
 """Share c of the largest admissible stake: wealth keeps at least 1 - c of itself in the worst unit."""
 RENEWAL_UNITS, RENEWAL_SHARE = 100, 0.002
 """Every so many units this share of the whole wealth is dealt out anew over the stakes. Decided before any unit, it
-leaves wealth a supermartingale; without it the large stakes are bankrupt after some thousand equal units, and harm
-that begins late is found several times later (fixed share: Herbster and Warmuth, Machine Learning 1998)."""
+leaves wealth a supermartingale. Without it the large stakes are bankrupt after some thousand equal units, and harm that
+begins late is found half again as late; five times the share would find it hardly sooner and cost small effects a
+twentieth (fixed share: Herbster and Warmuth, "Tracking the best expert", Machine Learning 1998)."""
 PRIOR_UNITS = 10.0
 """Units for which the coin's variance m(1-m) counts before the rewards' own takes over."""
 VARIANCE_MIN, VARIANCE_MAX = 0.01, 0.25

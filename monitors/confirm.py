@@ -3,8 +3,9 @@
 
 A domain classifier learns the traffic before the suspicion against most of the reference; it is then tried on fresh
 traffic against the rest of it (Lopez-Paz and Oquab, "Revisiting classifier two-sample tests", ICLR 2017). No session is
-on both sides, and the permutation test shuffles whole sessions: the prompts of one session are alike. Where the
-reference is long enough, the evening is compared with evenings.
+on both sides, and the permutation test shuffles whole sessions: the prompts of one session are alike. Beside
+it the novelty of the same fresh prompts is tested, which needs no learning: either confirms, at half the level. Where
+the reference is long enough, the evening is compared with evenings.
 """
 
 from __future__ import annotations
@@ -16,12 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitors.alarms import SliceModel
 from monitors.detectors.blocks import HOUR_S
-from monitors.slices import build_slice, gram_matrix, logistic
+from monitors.slices import gram_matrix, logistic
 
-_PERMUTATIONS = 4000
-"""Smallest p-value that can come out: 1 in 4,001."""
+_PERMUTATIONS = 5000
+"""Smallest p-value that can come out: 2 in 5,001."""
 _TRAIN_SHARE = 0.8
 """Share of the reference's sessions that are learned; fresh traffic is ranked among the others."""
 _LEAST = 16
@@ -51,60 +51,92 @@ class Confirmation:
     """Outcome of the second look."""
 
     auc: float
-    """Chance that a fresh prompt scores above a reference prompt; .5 is chance."""
+    """Chance that a fresh prompt scores above a reference prompt, by the test that decided; .5 is chance."""
+    test: str
+    """Which decided: ``classifier``, or ``novelty``, the distance to the nearest reference prompts."""
     p_value: float
-    share: float
-    """Estimated share of new prompts in the window; 0 without a slice."""
-    top_terms: tuple[str, ...]
+    """Twice the smaller of the two tests', at most 1."""
     fresh: int
     """Fresh prompts that were tried."""
-    slice: SliceModel | None
 
 
-NOT_CONFIRMED = Confirmation(auc=0.5, p_value=1.0, share=0.0, top_terms=(), fresh=0, slice=None)
+NOT_CONFIRMED = Confirmation(auc=0.5, test="none", p_value=1.0, fresh=0)
+
+
+@dataclass(frozen=True)
+class Strangeness:
+    """Novelty scores (``Nearest``): of reference prompts, each left out, and of all prompts since the suspicion.
+
+    Novelty is not learned from them, so that each look may count what earlier ones have seen.
+    """
+
+    known: Sequence[Seen]
+    known_scores: Sequence[float]
+    since: Sequence[Seen]
+    since_scores: Sequence[float]
 
 
 def confirm(
-    reference: Sequence[Seen], before: Sequence[Seen], fresh: Sequence[Seen], seed: int, alpha: float
+    reference: Sequence[Seen],
+    before: Sequence[Seen],
+    fresh: Sequence[Seen],
+    strangeness: Strangeness,
+    seed: int,
+    alpha: float,
 ) -> Confirmation:
-    """Judge a suspicion; the slice is learned from ``before`` and ``fresh`` together when ``p_value <= alpha``.
+    """Judge a suspicion: confirmed when ``p_value <= alpha``. Too little of anything is not confirmed.
 
-    ``before``: traffic up to the suspicion; ``fresh``: what came after it. Too little of anything is not confirmed.
+    ``before``: traffic up to the suspicion; ``fresh``: what came after it.
     """
     rng = np.random.default_rng(seed)
-    alike = _same_hours(reference, [*before, *fresh])
+    if len(fresh) < _LEAST:
+        return NOT_CONFIRMED
+    hours = [*before, *fresh]
+    novelty_auc, p_novelty = _novelty(strangeness, hours, rng)
+    auc, p_classifier = _classifier(_same_hours(reference, hours), before, fresh, rng, 2.0 * p_novelty > alpha)
+    if p_novelty <= p_classifier:
+        return Confirmation(novelty_auc, "novelty", min(2.0 * p_novelty, 1.0), len(strangeness.since))
+    return Confirmation(auc, "classifier", min(2.0 * p_classifier, 1.0), len(fresh))
+
+
+def _novelty(found: Strangeness, hours: Sequence[Seen], rng: np.random.Generator) -> tuple[float, float]:
+    """AUC and p-value of the distances to the reference of what came since the suspicion."""
+    alike = {id(one) for one in _same_hours(found.known, hours)}
+    live = {s.session for s in found.since}
+    kept = [
+        (one, score)
+        for one, score in zip(found.known, found.known_scores, strict=True)
+        if id(one) in alike and one.session not in live
+    ]
+    if len(kept) < _LEAST:
+        return 0.5, 1.0
+    scores = np.array([*(score for _, score in kept), *found.since_scores], dtype=np.float64)
+    ranks = _ranks(np.round(scores, 6))
+    sessions = [*(f"r{one.session}" for one, _ in kept), *(f"f{one.session}" for one in found.since)]
+    return _auc(ranks, len(kept)), _permuted(ranks, sessions, len(kept), rng)
+
+
+def _classifier(
+    reference: Sequence[Seen], before: Sequence[Seen], fresh: Sequence[Seen], rng: np.random.Generator, test: bool
+) -> tuple[float, float]:
+    """AUC and, where ``test``, p-value of a classifier that learned ``before`` against most of the reference."""
     live = {s.session for s in fresh}
     learned = [s for s in before if s.session not in live]
     known = {s.session for s in (*fresh, *before)}
-    keys = sorted({s.session for s in alike})
+    keys = sorted({s.session for s in reference})
     rng.shuffle(keys)
     trained_on = set(keys[: int(_TRAIN_SHARE * len(keys))])
-    train = [s for s in alike if s.session in trained_on and s.session not in live]
-    held = [s for s in alike if s.session not in trained_on and s.session not in known]
-    if min(len(train), len(held), len(learned), len(fresh)) < _LEAST:
-        return NOT_CONFIRMED
+    train = [s for s in reference if s.session in trained_on and s.session not in live]
+    held = [s for s in reference if s.session not in trained_on and s.session not in known]
+    if min(len(train), len(held), len(learned)) < _LEAST:
+        return 0.5, 1.0
     matrix = gram_matrix([s.text for s in (*train, *learned)])
     labels = np.concatenate([np.zeros(len(train)), np.ones(len(learned))])
     weights = np.where(labels > 0, len(train) / len(learned), 1.0)
     fitted = logistic(matrix, labels, weights)
-    tried = [*held, *fresh]
-    scores = fitted.decision_function(gram_matrix([s.text for s in tried]))
-    ranks = _ranks(scores)
+    ranks = _ranks(fitted.decision_function(gram_matrix([s.text for s in [*held, *fresh]])))
     sessions = [*(f"r{s.session}" for s in held), *(f"f{s.session}" for s in fresh)]
-    auc = _auc(ranks, len(held))
-    p_value = _permuted(ranks, sessions, len(held), rng)
-    if p_value > alpha:
-        return Confirmation(auc, p_value, 0.0, (), len(fresh), None)
-    window = [*before, *fresh]
-    built = build_slice(
-        [s.text for s in reference],
-        [s.text for s in window],
-        seed,
-        sessions=([f"r{s.session}" for s in reference], [s.session for s in window]),
-    )
-    if built is None:
-        return Confirmation(auc, p_value, 0.0, (), len(fresh), None)
-    return Confirmation(auc, p_value, built.share, built.model.terms, len(fresh), built.model)
+    return _auc(ranks, len(held)), _permuted(ranks, sessions, len(held), rng) if test else 1.0
 
 
 def _ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:

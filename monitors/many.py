@@ -74,20 +74,24 @@ class ManyContrasts:
 class ManyDraws:
     """``owner.update`` (or ``ratio.update``) for ``runs`` independent processes. Shapes as above."""
 
-    def __init__(self, runs: int, multipliers: tuple[float, ...], tolerated: float = 1.0) -> None:
+    def __init__(
+        self, runs: int, multipliers: tuple[float, ...], log_weights: tuple[float, ...], tolerated: float = 1.0
+    ) -> None:
         self.log_wealth: Floats = np.zeros((len(multipliers), runs))
         self._multipliers = np.array(multipliers)[:, None]
+        self._weights = np.array(log_weights)[:, None]
         self._tolerated = tolerated
 
     @classmethod
     def owners(cls, runs: int, spec: owner.OwnerSpec) -> ManyDraws:
         """Whose is the next event?"""
-        return cls(runs, owner.EXCESS, spec.ratio)
+        return cls(runs, owner.EXCESS, owner.LOG_WEIGHTS, spec.ratio)
 
     @classmethod
     def sample_ratios(cls, runs: int) -> ManyDraws:
         """Do the arms come out as promised?"""
-        return cls(runs, ratio.ODDS_FACTORS)
+        count = len(ratio.ODDS_FACTORS)
+        return cls(runs, ratio.ODDS_FACTORS, (-math.log(count),) * count)
 
     def update(self, canary: Bools, propensity: Floats, take: Bools | None = None) -> None:
         """One more draw in each run, or in those of ``take``; every propensity in (0, 1)."""
@@ -100,7 +104,7 @@ class ManyDraws:
 
     def log_e(self) -> Floats:
         """Log e-value of each run."""
-        return log_sum_exp(self.log_wealth) - math.log(len(self.log_wealth))
+        return log_sum_exp(self.log_wealth + self._weights)
 
     def keep(self, rows: Bools) -> None:
         """Forget the other runs."""

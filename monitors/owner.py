@@ -2,8 +2,8 @@
 
 Only the events are looked at. If the canary's rate is at most ``ratio`` times the control's, an event belongs to the
 canary with probability at most theta0 = p*ratio / (p*ratio + 1-p), p the propensity of its unit. Wealth bets on larger
-rate ratios (rho times the tolerated one) and is the mean over rho of the likelihood ratios: an e-process (Lindon and
-Malek, "Anytime-valid inference for multinomial count data", NeurIPS 2022, in conditional binomial form).
+rate ratios (rho times the tolerated one) and is a weighted mean over rho of the likelihood ratios: an e-process (Lindon
+and Malek, "Anytime-valid inference for multinomial count data", NeurIPS 2022, in conditional binomial form).
 
 The caller hands in at most the first event of its kind per session and per identity: errors clump in sticky arms.
 """
@@ -16,10 +16,13 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from monitors.bets import log_mean_exp
+from monitors.bets import log_mix_exp
 
-EXCESS = (1.5, 2.0, 3.0, 5.0, 10.0)
-"""Rate ratios above the tolerated one that are bet on."""
+EXCESS = (2.0, 3.5, 6.0)
+"""Rate ratios above the tolerated one that are bet on; in between and beyond, the nearest one earns."""
+EXCESS_WEIGHTS = (0.25, 0.45, 0.30)
+"""What each ratio begins with: most where latency half as long again (3.3) and errors five times as often lie."""
+LOG_WEIGHTS = tuple(math.log(w) for w in EXCESS_WEIGHTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ def update(state: OwnerState, spec: OwnerSpec, canary: bool, propensity: float) 
     if not 0.0 < propensity < 1.0:
         return replace(state, refused=state.refused + 1)
     wealth = tilted(state.log_wealth, EXCESS, canary, propensity, spec.ratio)
-    log_now = log_mean_exp(wealth)
+    log_now = log_mix_exp(wealth, LOG_WEIGHTS)
     return OwnerState(
         log_wealth=wealth,
         events=state.events + 1,

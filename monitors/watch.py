@@ -5,8 +5,9 @@
        └── rebase (too few) ────────┴────────────────────────────────┘ <─────── rebase / realarm_events ───┘
 
 Input detectors look at each prompt; a suspicion is tried on fresh traffic, and only a confirmed alarm may act. Rewards
-are watched beside it by e-SR. Informers (ADWIN, PageHinkley) tell and never act. Events are those that the identity cap
-lets through. State is two kinds of blob: ``fitted`` changes at a re-reference only, the others as events come.
+and corrections are watched beside it by e-SR, which also sees answers change while the questions stay. Informers
+(ADWIN, PageHinkley) tell and never act. Events are those that the identity cap lets through. State is two kinds of
+blob: ``fitted`` changes at a re-reference only, the others as events come.
 """
 
 from __future__ import annotations
@@ -16,18 +17,19 @@ import math
 from typing import Any, Literal
 
 from monitors.alarms import Alarm, AlarmKind, Evidence, SliceModel, alarm_id
-from monitors.confirm import Confirmation, Seen, confirm
+from monitors.answers import FAMILIAR
+from monitors.confirm import Seen, Strangeness, confirm
 from monitors.detectors import classifier_bet, mewma
 from monitors.detectors.blocks import Blocks
 from monitors.detectors.classifier_bet import KEPT, ClassifierBet
 from monitors.detectors.informers import Informer
 from monitors.detectors.mewma import Mewma
-from monitors.features import Features
-from monitors.grams import words
+from monitors.features import BUCKETS, Features
+from monitors.grams import hashed_array
 from monitors.identity_cap import IdentityCap
 from monitors.recent import Recent
 from monitors.rewards_watch import RewardWatch
-from monitors.slices import build_slice
+from monitors.slices import BuiltSlice, build_slice
 from monitors.warming import Warming
 from monitors.watch_config import WatchConfig
 from streams.events import Exchange
@@ -36,6 +38,12 @@ __all__ = ["Watch", "WatchConfig"]
 
 Phase = Literal["warming", "watching", "suspected", "alarmed"]
 _INPUT_DETECTORS = 2
+_PATIENT_LOOKS, _HOPE = 2, 0.25
+"""From this look on (the third) a suspicion with a larger p-value is dismissed early, so that the watch looks again."""
+_BEFORE_RISING = 16
+"""Events before the bets began to win that are held to belong to the drift, too."""
+_STRANGE_EVERY = 8
+"""Events between two counts of the strange prompts, which cost a tenth of a millisecond each."""
 _INFORMERS = {"latency": AlarmKind.LATENCY, "reply_length": AlarmKind.BEHAVIOUR}
 
 
@@ -88,7 +96,7 @@ class Watch:
             return []
         alarms = self._inform(exchange)
         text = exchange.prompt
-        if not words(text):
+        if not len(hashed_array(text, BUCKETS)):  # a text without words
             return alarms
         self._counted += 1
         seen = Seen(text, exchange.session, _finite(exchange.surprisal), _finite(exchange.received_at))
@@ -106,18 +114,23 @@ class Watch:
                     self._rearm()
         return alarms
 
-    def observe_reward(self, exchange: Exchange, reward: float, sent_at: float | None = None) -> list[Alarm]:
-        """One counted reward in arrival order. Those of a canary are the rollout's to judge and are left out.
+    def observe_reward(
+        self, exchange: Exchange, reward: float, sent_at: float | None = None, corrected: bool = False
+    ) -> list[Alarm]:
+        """One counted reward in arrival order, and whether somebody wrote the right answer beside it.
 
-        ``sent_at`` is when its feedback was sent (None: when the exchange ended): people may rate an old reply after
-        what the alarm is about began, and the alarm is as old as what it was raised by.
+        Those of a canary are the rollout's to judge and are left out. ``sent_at`` is when its feedback was sent (None:
+        when the exchange ended): people may rate an old reply after what the alarm is about began, and the alarm is as
+        old as what it was raised by.
         """
         if exchange.arm == "canary":
             return []
-        found = self._rewards.observe(exchange.identity, reward, self._index)
+        text = exchange.prompt
+        novelty = self._bet.novelty_of(text) if self._bet is not None and self._rewards.takes else None
+        found = self._rewards.observe(exchange.identity, reward, self._index, corrected, novelty, text)
         return [
-            self._alarm(exchange, AlarmKind.REWARD, name, primary, True, evidence, None, name, sent_at)
-            for name, primary, evidence in found
+            self._alarm(exchange, one.kind, one.detector, one.primary, True, one.evidence, None, one.detector, sent_at)
+            for one in found
         ]
 
     def rebase(self, now: float, reason: str) -> None:
@@ -145,12 +158,7 @@ class Watch:
         if self._phase != "alarmed":
             return None
         window = self._recent.newest(min(self._counted - self._onset, self._config.recent_size))
-        built = build_slice(
-            [s.text for s in self._reference],
-            [s.text for s in window],
-            self._seed,
-            sessions=([f"r{s.session}" for s in self._reference], [s.session for s in window]),
-        )
+        built = self._build_slice(window)
         return built.model if built else None
 
     # ------------------------------------------------------------------------------------------------------ inside
@@ -203,6 +211,8 @@ class Watch:
                 "detector": self._bet.name if told else self._mewma.name,
                 "at_event": self._index,
                 "look": 0,
+                "rising": min(self._bet.rising + _BEFORE_RISING, self._config.confirm_before),
+                "confirmed": None,
                 "counted": self._counted,
                 "t2": self._mewma.statistic,
                 "t2_threshold": self._mewma.threshold,
@@ -211,33 +221,85 @@ class Watch:
             }
 
     def _second_look(self, exchange: Exchange) -> list[Alarm]:
-        """Collect fresh events; with enough of them confirm or dismiss."""
+        """Collect fresh events; with enough of them confirm or dismiss, and once confirmed speak with a slice."""
+        assert self._suspicion is not None
+        if self._suspicion["confirmed"] is None:
+            confirmed, dismissed = self._try_to_confirm(exchange)
+            if not confirmed:
+                return dismissed
+        config = self._config
+        since = self._counted - int(self._suspicion["counted"])
+        window = self._recent.newest(since + int(self._suspicion["rising"]))
+        if since < config.slice_events and (since % _STRANGE_EVERY or self._strange(window) < config.slice_strange):
+            return []
+        built = self._build_slice(window)
+        figures: Evidence = self._suspicion["confirmed"] or {}
+        found: Evidence = {
+            **figures,
+            "share": built.share if built else 0.0,
+            "cause": "new_inputs",
+            "terms": list(built.model.terms) if built else [],
+        }
+        detector, evidence = str(self._suspicion["detector"]), _evidence(self._suspicion, found)
+        model = built.model if built else None
+        alarm = self._alarm(exchange, AlarmKind.INPUT, detector, True, True, evidence, model, "confirmed")
+        self._onset = self._counted - len(window)
+        self._rearm()
+        self._phase = "alarmed"
+        return [alarm]
+
+    def _try_to_confirm(self, exchange: Exchange) -> tuple[bool, list[Alarm]]:
+        """One look when it is due: whether it confirms; and the alarm that was dismissed, if it was the last."""
         assert self._suspicion is not None and self._bet is not None
         config = self._config
         since = self._counted - int(self._suspicion["counted"])
         look = int(self._suspicion["look"])
         if since < config.confirm_sizes[look]:
-            return []
+            return False, []
         # Each look tries what came since the last one, and has learned all before it.
         fresh = self._recent.newest(since - (config.confirm_sizes[look - 1] if look else 0))
         before = self._recent.newest(since + config.confirm_before)[: -len(fresh)]
         # The looks share the level (Bonferroni): a strong drift is confirmed at the first one.
         alpha = config.confirm_alpha / len(config.confirm_sizes)
-        result = confirm(self._reference, before, fresh, self._seed + self._index, alpha)
-        confirmed = result.p_value <= alpha
-        if not confirmed and look + 1 < len(config.confirm_sizes):
+        nearest, all_since = self._bet.nearest, self._recent.newest(since)
+        strange = Strangeness(
+            [self._reference[i] for i in nearest.positions],
+            nearest.scores.tolist(),
+            all_since,
+            [nearest.score(hashed_array(s.text, BUCKETS)) for s in all_since],
+        )
+        result = confirm(self._reference, before, fresh, strange, self._seed + self._index, alpha)
+        figures: Evidence = {
+            "auc": result.auc,
+            "test": result.test,
+            "p_value": result.p_value,
+            "alpha": alpha,
+            "fresh": result.fresh,
+        }
+        if result.p_value <= alpha:
+            self._suspicion = {**self._suspicion, "confirmed": figures}
+            return True, []
+        hopeless = look >= _PATIENT_LOOKS and result.p_value > _HOPE
+        if look + 1 < len(config.confirm_sizes) and not hopeless:
             self._suspicion = {**self._suspicion, "look": look + 1}
-            return []
-        evidence = _evidence(self._suspicion, result, alpha)
-        detector = str(self._suspicion["detector"])
-        state = "confirmed" if confirmed else "dismissed"
-        alarm = self._alarm(exchange, AlarmKind.INPUT, detector, True, confirmed, evidence, result.slice, state)
-        if confirmed:
-            self._onset = self._counted - len(fresh) - len(before)
+            return False, []
+        detector, evidence = str(self._suspicion["detector"]), _evidence(self._suspicion, figures)
         self._rearm()
-        if confirmed:
-            self._phase = "alarmed"
-        return [alarm]
+        return False, [self._alarm(exchange, AlarmKind.INPUT, detector, True, False, evidence, None, "dismissed")]
+
+    def _strange(self, window: list[Seen]) -> float:
+        """Strange prompts in the window beyond those that the reference would have."""
+        assert self._bet is not None
+        ranks = [self._bet.novelty_of(s.text) or 0.0 for s in window]
+        return sum(rank > FAMILIAR for rank in ranks) - (1.0 - FAMILIAR) * len(ranks)
+
+    def _build_slice(self, window: list[Seen]) -> BuiltSlice | None:
+        return build_slice(
+            [s.text for s in self._reference],
+            [s.text for s in window],
+            self._seed,
+            sessions=([f"r{s.session}" for s in self._reference], [s.session for s in window]),
+        )
 
     def _rearm(self) -> None:
         """Back to watching with the same reference and no wealth; what came meanwhile is learned all the same."""
@@ -363,14 +425,6 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _evidence(suspicion: dict[str, Any], result: Confirmation, alpha: float) -> Evidence:
-    numbers: Evidence = {key: value for key, value in suspicion.items() if key != "detector"}
-    return {
-        **numbers,
-        "auc": result.auc,
-        "p_value": result.p_value,
-        "alpha": alpha,
-        "share": result.share,
-        "fresh": result.fresh,
-        "terms": list(result.top_terms),
-    }
+def _evidence(suspicion: dict[str, Any], found: Evidence) -> Evidence:
+    numbers: Evidence = {key: value for key, value in suspicion.items() if key not in ("detector", "confirmed")}
+    return {**numbers, **found}

@@ -35,9 +35,14 @@ FETCH_BYTES: Final = 512 * 1024
 class KafkaSource:
     """Reads the traffic and feedback topics. One thread uses it."""
 
-    def __init__(self, config: LogConfig, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, config: LogConfig, monotonic: Callable[[], float] = time.monotonic, *, acknowledges: bool = True
+    ) -> None:
         """Keeps the options; ``start`` connects."""
         self._config = config
+        # A consumer with a group looks for its coordinator, and to be asked for one makes a broker create the topic
+        # __consumer_offsets: whoever must write nothing has no group.
+        self._group = config.group if acknowledges else None
         self._monotonic = monotonic
         self._consumer: Any = None  # KafkaConsumer; the stubs are behind the release
         self._next: dict[Position, int] = {}
@@ -59,7 +64,7 @@ class KafkaSource:
         try:
             self._consumer = KafkaConsumer(
                 **client_options(self._config),
-                group_id=self._config.group,
+                group_id=self._group,
                 metrics_enabled=False,
                 enable_auto_commit=False,
                 auto_offset_reset="none",  # pyright: ignore[reportArgumentType]  # what to do about lost offsets is decided here, never silently
@@ -109,9 +114,9 @@ class KafkaSource:
         return gaps
 
     def acknowledge(self, next_offsets: Mapping[Position, int]) -> None:
-        """Commit positions to the group, for dashboards; failures are counted."""
+        """Commit positions to the group, if there is one, for dashboards; failures are counted."""
         offsets = {TopicPartition(*place): OffsetAndMetadata(at, "", -1) for place, at in next_offsets.items()}
-        if offsets:
+        if offsets and self._group is not None:
             try:
                 self._started().commit_async(offsets, callback=self._acknowledged)
             except KafkaError:

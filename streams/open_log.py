@@ -9,8 +9,9 @@ from streams.log import Sink, Source
 from streams.sqlite_log import SqliteSink, SqliteSource
 
 
-def open_source(config: LogConfig, home: Path = Path()) -> Source:
+def open_source(config: LogConfig, home: Path = Path(), *, acknowledges: bool = True) -> Source:
     """A source of the traffic and feedback topics; call its ``start`` next. ``home``: what a relative path is below.
+    ``acknowledges=False``: a source whose ``acknowledge`` does nothing and that writes nothing to Kafka.
 
     Raises LogUnavailable, LogMisconfigured.
     """
@@ -18,7 +19,7 @@ def open_source(config: LogConfig, home: Path = Path()) -> Source:
         return SqliteSource(home / config.path, config.topics.read, config.partitions)
     from streams.kafka_log import KafkaSource
 
-    return KafkaSource(config)
+    return KafkaSource(config, acknowledges=acknowledges)
 
 
 def open_sink(config: LogConfig, home: Path = Path(), *, required: bool = True) -> Sink:

@@ -26,7 +26,7 @@ class Student:
     """A causal language model, its tokenizer, the adapter that is being trained and its teacher."""
 
     def __init__(self, base: Path, champion: Path | None, config: TrainingConfig, seed: int) -> None:
-        """Load the base and put a fresh adapter on it, or the champion's as a warm start.
+        """Load the base and put a fresh adapter on it, or the champion's as a warm start. The champion teaches anyway.
 
         Raises OSError or ValueError where a folder is not what transformers or peft can load.
         """
@@ -37,10 +37,11 @@ class Student:
         model.to(self.device)
         self.tokenizer: Any = AutoTokenizer.from_pretrained(base, local_files_only=True)
         self._has_champion = champion is not None
-        if champion is None:
+        if champion is None or not config.warm_start:
             self.model: Any = get_peft_model(model, lora_config(config))
         else:
             self.model = PeftModel.from_pretrained(model, str(champion), adapter_name=LEARNS, is_trainable=True)
+        if champion is not None:
             self.model.load_adapter(str(champion), adapter_name=TEACHES, is_trainable=False)
             self.model.set_adapter(LEARNS)
         pad = self.tokenizer.pad_token_id

@@ -44,7 +44,9 @@ def target(config_file: Path) -> Target:
             f"{config_file} is not there: name the daemon's config with --config or its folder with --home"
         ) from None
     except OSError as error:
-        raise MachineFault(f"{config_file} cannot be read: {error.strerror}") from error
+        raise MachineFault(
+            f"{config_file} cannot be read: {error.strerror}: give this user read access to it"
+        ) from error
     except (yaml.YAMLError, AttributeError, TypeError) as error:
         raise ConfigError(f"{config_file}: expected YAML sections: {error}") from error
     host = api.get("host", HOST)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.engine import Row
 
 from daemon.store import tables
 from daemon.store.open import Read, Tx
 
 T = tables.versions
+STEP_S: Final = 0.001
+"""Seconds between two promotions at least: their order is the order of the stack."""
 Status = Literal["registered", "gated", "promoted", "denied"]
 
 
@@ -63,8 +65,11 @@ def set_gate(tx: Tx, version: str, gate: Mapping[str, Any], *, passed: bool) -> 
 
 
 def promote(tx: Tx, version: str, at: float) -> None:
-    """It serves now: the top of the promoted stack."""
-    tx.conn.execute(update(T).where(T.c.version == version).values(status="promoted", promoted_at=at))
+    """It serves now: the top of the promoted stack, also where the clock was set back since the last promotion."""
+    deployment = select(T.c.deployment).where(T.c.version == version).scalar_subquery()
+    newest = tx.conn.execute(select(func.max(T.c.promoted_at)).where(T.c.deployment == deployment)).scalar_one()
+    above = at if newest is None else max(at, newest + STEP_S)
+    tx.conn.execute(update(T).where(T.c.version == version).values(status="promoted", promoted_at=above))
 
 
 def set_status(tx: Tx, version: str, status: Status) -> None:

@@ -27,7 +27,7 @@ from monitors.grams import bucket, hashed_array, word_grams, words
 
 WINDOW = 64
 """Recent prompts that the classifier learns from."""
-REFRESH = 8
+REFRESH = 16
 """Events between two refreshes of the weights: they cost as much as eight events."""
 KEPT = WINDOW + REFRESH
 """Newest prompts from which the state can be rebuilt exactly."""
@@ -73,9 +73,9 @@ class ClassifierBet:
         self._recent: deque[Grams] = deque()
         self._counts = np.zeros(BUCKETS)
         self._log_wealth: Array = np.zeros(2 * BETS)
+        self._risen: Order = np.zeros(2 * BETS, dtype=np.int64)
         self._events = 0
         self.statistic = 0.0
-        self.novelty = 0.0
         self._refresh()
 
     def update(self, text: str) -> bool:
@@ -83,11 +83,21 @@ class ClassifierBet:
         found = hashed_array(text, BUCKETS)
         if not len(found):
             return False
-        self.novelty = self.nearest.rank(found)
-        self._log_wealth = _bet(self._log_wealth, np.array([self._rank(found), self.novelty]))
+        self._risen = np.where(self._log_wealth <= 0.0, 1, self._risen + 1)
+        self._log_wealth = _bet(self._log_wealth, np.array([self._rank(found), self.nearest.rank(found)]))
         self.statistic = float(log_mean(self._log_wealth))
         self._learn(found)
         return self.statistic > self.threshold
+
+    @property
+    def rising(self) -> int:
+        """Events since the leading bet last had nothing: an estimate of how long the drift has lasted."""
+        return int(self._risen[int(np.argmax(self._log_wealth))])
+
+    def novelty_of(self, text: str) -> float | None:
+        """Rank of a prompt's novelty among the reference, without betting; None for a text without words."""
+        found = hashed_array(text, BUCKETS)
+        return self.nearest.rank(found) if len(found) else None
 
     def learn(self, texts: Iterable[str]) -> None:
         """Learn prompts without betting on them."""
@@ -111,10 +121,12 @@ class ClassifierBet:
 
     def _refresh(self) -> None:
         """Weights from the counts now, and the reference's scores under them."""
-        seen = len(self._recent)
-        mixed = self._counts + _SHRINK * self._frequency
-        self._weights: Array = np.log(mixed / ((seen + _SHRINK) * self._frequency))
-        left_out = np.log((self._counts + _SHRINK * self._without) / ((seen + _SHRINK) * self._without))
+        met = np.flatnonzero(self._counts)  # the others all have the weight of a gram that did not come
+        unmet = math.log(_SHRINK / (len(self._recent) + _SHRINK))
+        self._weights: Array = np.full(BUCKETS, unmet)
+        self._weights[met] += np.log1p(self._counts[met] / (_SHRINK * self._frequency[met]))
+        left_out = np.full(BUCKETS, unmet)
+        left_out[met] += np.log1p(self._counts[met] / (_SHRINK * self._without[met]))
         self._scores: Array = np.add.reduceat(left_out[self._flat], self._starts) / np.sqrt(self._lengths)
         self._sorted: Array = np.sort(self._scores)
 
@@ -143,9 +155,9 @@ class ClassifierBet:
         """JSON-able state, without the prompts: ``load`` is given the newest ``KEPT`` of them again."""
         return {
             "log_wealth": [float(w) for w in self._log_wealth],
+            "risen": [int(n) for n in self._risen],
             "events": self._events,
             "threshold": self.threshold,
-            "novelty": self.novelty,
         }
 
     @classmethod
@@ -164,8 +176,8 @@ class ClassifierBet:
         for found in grams:
             detector._learn(found)
         detector._log_wealth = np.array(stored["log_wealth"], dtype=np.float64)
+        detector._risen = np.array(stored["risen"], dtype=np.int64)
         detector.statistic = float(log_mean(detector._log_wealth)) if events else 0.0
-        detector.novelty = float(stored["novelty"])
         return detector
 
 

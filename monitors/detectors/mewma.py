@@ -41,7 +41,12 @@ class Mewma:
         self._events += 1
         self._mean = (1.0 - SMOOTHING) * self._mean + SMOOTHING * vector
         self.statistic = float(self._mean @ self._mean) / _spread(self._events)
-        return self._events > _WARM and self.statistic > self.threshold
+        return self.warm and self.statistic > self.threshold
+
+    @property
+    def warm(self) -> bool:
+        """Whether there were enough events since the reset for T2 to mean something."""
+        return self._events > _WARM
 
     def reset(self) -> None:
         """Forget the traffic, keep the threshold."""

@@ -66,7 +66,11 @@ class Nearest:
 
         Uniform at most for traffic like the reference, whatever ties there are: a rank never overstates.
         """
-        return ranked(self._sorted, self._score(found, None))
+        return ranked(self._sorted, self.score(found))
+
+    def score(self, found: Grams) -> float:
+        """Minus the mean similarity to the nearest reference prompts."""
+        return self._score(found, None)
 
     def _score(self, found: Grams, without: list[int] | None) -> float:
         """Minus the mean similarity to the nearest prompts, those at ``without`` left out."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from dataclasses import replace
 from functools import lru_cache
 
@@ -106,19 +105,12 @@ def test_the_same_whatever_the_order_and_repetition_of_the_examples() -> None:
 def test_selection_off_takes_all_feedback_and_replays_nothing_but_measures_the_same() -> None:
     it = world(1)
     off = select(it.examples, POLICY.model_copy(update={"enabled": False}), 1, anchors=[Anchor("a", "b")])
-    claims = [e for e in it.examples if e.target and not is_held(e.identity, POLICY.holdout_share)]
+    asked = {q.exchange_id for q in (*off.holdout_old, *off.holdout_new)}
+    claims = [e for e in it.examples if e.target and e.exchange_id not in asked]
     assert {e.exchange_id for e in off.new} == {e.exchange_id for e in claims}
     assert sum(e.exchange_id in it.hostile for e in off.new) > 100
     assert off.replay == () and off.anchors == ()
     assert off.holdout_old == chosen(1).holdout_old and off.holdout_new == chosen(1).holdout_new
-
-
-@pytest.mark.slow
-def test_ten_thousand_examples_take_a_few_seconds_of_cpu() -> None:
-    examples = scenario(5, quiet=2500, drifted=7500).examples
-    begin = time.process_time()
-    select(examples, POLICY, 0)
-    assert time.process_time() - begin < 5.0
 
 
 def test_other_tenants_suspended_and_empty_exchanges_are_out_with_their_reason() -> None:

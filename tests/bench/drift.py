@@ -1,70 +1,57 @@
-"""How soon, and how wrongly, a new desk is noticed: python -m tests.bench.drift [seeds]
+"""How soon, and how wrongly, drift is told: python -m tests.bench.drift [--texts FOLDER] [--runs N] [--streams N]
 
-Runs the whole watch on made-up desks: quiet traffic, then a desk never seen takes a share of it. Prints false alarms,
-delay in exchanges from the onset to the confirmed alarm, the slice's reach at buffer time, and the cost of an exchange.
+Thresholds are set to a measured number of events between false alarms, then delays are measured: of the input
+detectors on text streams (CLINC150 and banking77, where --texts or HOMEOSTAT_BENCH_TEXTS names a folder with
+clinc150/data_full.json, clinc150/domains.json and banking77/train.csv), of the whole watch on the project's own world,
+of falling rewards, and of answers that change while the questions stay. One line a bar; the last line counts them.
 """
 
 from __future__ import annotations
 
-import math
-import random
-import sys
-import time
-from statistics import median
+import argparse
+import os
+from pathlib import Path
 
-from monitors.watch import Watch, WatchConfig
-from tests.monitors.traffic import exchange, prompt, traffic
+from tests.bench.drift_parts.bars import Bars
+from tests.bench.drift_parts.texts import read_pools
 
-OLD = [f"desk{i}" for i in range(8)]
-QUIET, AFTER = 2500, 1500
-
-
-def run(seed: int, share: float) -> tuple[int, float, float, float, float]:
-    """False alarms, delay, slice recall, slice false share, microseconds per quiet exchange after the fit."""
-    config = WatchConfig()
-    watch = Watch(config, seed)
-    false, begun = 0, 0.0
-    for number, event in enumerate(traffic(OLD, QUIET, seed)):
-        if number == QUIET - 500:
-            begun = time.perf_counter()
-        false += sum(alarm.acts for alarm in watch.observe_exchange(event))
-    cost = (time.perf_counter() - begun) / 500 * 1e6
-    weight = round(share * len(OLD) / (1.0 - share))
-    delay = math.inf
-    for number, event in enumerate(traffic([*OLD, *["new"] * weight], AFTER, seed + 1000, QUIET)):
-        if any(alarm.acts for alarm in watch.observe_exchange(event)) and math.isinf(delay):
-            delay = number + 1
-    found = watch.slice_now()
-    rng = random.Random(seed)
-    inside = [bool(found) and found.contains(prompt("new", rng)) for _ in range(300)] if found else [False]
-    outside = [found.contains(prompt(rng.choice(OLD), rng)) for _ in range(300)] if found else [False]
-    return false, delay, sum(inside) / len(inside), sum(outside) / len(outside), cost
+MEAN_EVENTS = 5_000.0
+"""Measured events between false alarms at which delays are compared."""
+REFERENCE = 1_500
+"""Prompts of the reference: the default of the watch."""
 
 
-def state_size() -> str:
-    """Bytes of each stored part after a quiet period."""
-    watch = Watch(WatchConfig(), 0)
-    for index, event in enumerate(traffic(OLD, QUIET, 0)):
-        watch.observe_exchange(event.model_copy(update={"exchange_id": f"y{index}"}))
-    watch.observe_exchange(exchange(QUIET, "hello there", "s", "u"))
-    parts = watch.dump_parts()
-    recent = sum(len(blob) for name, blob in parts.items() if name.startswith("recent"))
-    return f"state: fitted {len(parts['fitted']):,} B, moving {len(parts['moving']):,} B, recent prompts {recent:,} B"
+def main() -> None:
+    """Print all sections."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--texts", type=Path, default=os.environ.get("HOMEOSTAT_BENCH_TEXTS"), help="folder of texts")
+    parser.add_argument("--runs", type=int, default=40, help="runs a row")
+    parser.add_argument("--streams", type=int, default=100, help="quiet streams")
+    parser.add_argument("--only", choices=("texts", "rewards", "world"), help="one section")
+    options = parser.parse_args()
+    bars = Bars()
+    if options.only in (None, "texts"):
+        _texts(bars, options)
+    if options.only in (None, "rewards"):
+        from tests.bench.drift_parts import rewards
+
+        rewards.table(bars, MEAN_EVENTS, 2 * options.streams, 3 * options.runs)
+    if options.only in (None, "world"):
+        from tests.bench.drift_parts import whole_watch
+
+        whole_watch.table(bars, max(options.runs // 8, 2))
+    bars.total()
 
 
-def main(seeds: int) -> None:
-    print(f"{'share':>6} {'false':>6} {'median':>7} {'worst':>6} {'missed':>7} {'recall':>7} {'outside':>8} {'us':>5}")
-    for share in (0.5, 0.3, 0.1):
-        rows = [run(seed, share) for seed in range(seeds)]
-        false, delays, recall, outside, cost = (list(column) for column in zip(*rows, strict=True))
-        finite = [d for d in delays if math.isfinite(d)]
-        print(
-            f"{share:6.2f} {sum(false):6} {median(delays):7.0f} {max(finite, default=math.nan):6.0f}"
-            f" {len(delays) - len(finite):7} {min(recall):7.2f} {max(outside):8.3f} {median(cost):5.0f}",
-            flush=True,
-        )
-    print(state_size())
+def _texts(bars: Bars, options: argparse.Namespace) -> None:
+    pools = read_pools(Path(options.texts), REFERENCE, seed=0) if options.texts else None
+    if pools is None:
+        print("text streams: skipped, --texts or HOMEOSTAT_BENCH_TEXTS names no folder with clinc150 and banking77")
+        return
+    from tests.bench.drift_parts import text_streams
+
+    text_streams.table(bars, pools, MEAN_EVENTS, options.streams, options.runs)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
+    main()

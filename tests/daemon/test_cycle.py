@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 
@@ -20,11 +21,14 @@ from daemon.cycle import (
     collecting,
     move,
 )
+from daemon.drift_policy import ABSENT, POLICY, Action, Situation, taken
 from monitors.alarms import AlarmKind
 
 CONFIG = CycleConfig(min_labels=100, min_selected=50, label_deadline_s=60.0, cooldown_s=10.0, reward_grace_s=20.0)
 INPUT = OpenAlarm("a-input", AlarmKind.INPUT, 5.0)
 REWARD = OpenAlarm("a-reward", AlarmKind.REWARD, 4.0)
+CHANGED = OpenAlarm("a-changed", AlarmKind.REWARD, 6.0, "changed_answers")
+FEEDBACK = OpenAlarm("a-feedback", AlarmKind.FEEDBACK, 7.0, "new_inputs")
 FREE = Standing((INPUT,), False, False, False, True, None, 0)
 
 
@@ -52,11 +56,40 @@ def test_every_open_phase_can_be_aborted_and_nothing_leaves_an_ended_one() -> No
         (replace(FREE, alarms=(REWARD,)), "a-reward", "reward_drift"),
         (replace(FREE, alarms=(replace(REWARD, at=90.0),)), None, "reward_grace"),
         (replace(FREE, alarms=(replace(INPUT, kind=AlarmKind.LATENCY),)), None, "alarm_only_informs"),
+        (replace(FREE, alarms=(CHANGED,)), "a-changed", "concept_drift"),
+        (replace(FREE, alarms=(CHANGED,), last_promoted=1.0), "a-changed", "concept_drift"),
+        (replace(FREE, alarms=(CHANGED,), last_promoted=50.0), None, "same_cause"),
+        (replace(FREE, alarms=(INPUT,), last_promoted=50.0), "a-input", "input_drift"),
+        (replace(FREE, alarms=(CHANGED, INPUT)), "a-input", "input_drift"),
+        (replace(FREE, alarms=(FEEDBACK,)), None, "asking_for_labels_not_built"),
+        (replace(FREE, alarms=(FEEDBACK, REWARD)), "a-reward", "reward_drift"),
+        (replace(FREE, alarms=(replace(FEEDBACK, cause="changed_answers"),)), "a-feedback", "concept_drift"),
+        (replace(FREE, rollbacks_same_cause=1), "a-input", "input_drift"),
     ],
 )
 def test_the_policy_names_why_it_starts_or_does_not(standing: Standing, alarm: str | None, reason: str) -> None:
     chosen = choose(standing, CONFIG, now=100.0)
     assert (chosen.alarm_id, chosen.reason) == (alarm, reason)
+
+
+def test_what_is_not_there_yet_is_passed_over_by_name_and_answered_alarms_are_named() -> None:
+    assert choose(FREE, CONFIG, 100.0).passed_over == ("demonstrations_not_built",)
+    soon = choose(replace(FREE, alarms=(CHANGED,), last_promoted=1.0), CONFIG, 100.0)
+    assert soon.passed_over == ("rollback_after_probation_is_a_persons",)
+    late = choose(replace(FREE, alarms=(replace(CHANGED, at=4000.0),), last_promoted=1.0), CONFIG, 5000.0)
+    assert late.alarm_id == "a-changed" and late.passed_over == ()
+    mixed = choose(replace(FREE, alarms=(CHANGED, INPUT), last_promoted=50.0), CONFIG, 100.0)
+    assert mixed.same_cause == ("a-changed",) and mixed.alarm_id == "a-input"
+
+
+def test_the_policy_answers_every_alarm_and_never_with_what_is_not_there() -> None:
+    causes = ("new_inputs", "changed_answers", "unknown")
+    for kind, cause, situation in product(AlarmKind, causes, Situation):
+        found = taken(kind, cause, situation)
+        assert found.action not in ABSENT and found.rule in POLICY
+        if kind in (AlarmKind.LATENCY, AlarmKind.BEHAVIOUR) and situation is not Situation.FROZEN:
+            assert found.action is Action.TELL
+    assert taken(AlarmKind.INPUT, "new_inputs", Situation.FROZEN).action is Action.FREEZE
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,9 @@ class CountingWatch:
             )
         ]
 
-    def observe_reward(self, exchange: Exchange, reward: float, sent_at: float | None = None) -> list[Alarm]:
+    def observe_reward(
+        self, exchange: Exchange, reward: float, sent_at: float | None = None, corrected: bool = False
+    ) -> list[Alarm]:
         self.rewards.append((exchange.exchange_id, reward))
         return []
 

@@ -23,8 +23,12 @@ CONFIG = RolloutConfig(maturity_s=10.0, lateness_s=1.0)
 BOUNDS = Bounds(first_token_s=1.0, token_s=0.1, tokens=50)
 
 
+def in_slice(text: str) -> bool:
+    return "parcel" in text
+
+
 def fresh(config: RolloutConfig = CONFIG, before: Before | None = None) -> Evidence:
-    return Evidence("r1", config, BOUNDS, lambda text: "parcel" in text, before)
+    return Evidence("r1", config, BOUNDS, in_slice, before)
 
 
 def paths(*ticks: Tick) -> list[Path]:
@@ -102,6 +106,18 @@ def test_errors_and_slow_replies_count_once_per_session_and_identity() -> None:
     assert [seen.count(p) for p in (Path.ERROR, Path.FIRST_TOKEN, Path.PACE, Path.LENGTH)] == [1, 1, 1, 0]
 
 
+def test_behaviour_counts_where_nothing_was_to_change() -> None:
+    """Overlong replies and errors, inside and outside of the slice; without a slice everything counts."""
+    for sliced, expected in ((True, [Path.ERROR, Path.ERROR, Path.LENGTH]), (False, [Path.ERROR, Path.LENGTH] * 2)):
+        evidence, seen = Evidence("r1", CONFIG, BOUNDS, in_slice, sliced=sliced), list[Path]()
+        for i, prompt in enumerate(("where is my parcel", "something else")):
+            long = exchange(f"s{i}", prompt=prompt).model_copy(update={"completion_tokens": 51})
+            ticks = [evidence.observe_exchange(exchange(f"s{i}", prompt=prompt, status=500), True)]
+            ticks.append(evidence.observe_exchange(long, False))
+            seen += [p for p in paths(*ticks) if p is not Path.ASSIGNED]
+        assert sorted(seen) == sorted(expected)
+
+
 def test_an_error_hidden_by_a_retry_feeds_the_kill_switch_and_a_success_resets_it() -> None:
     evidence = fresh()
     for i in range(7):
@@ -112,12 +128,25 @@ def test_an_error_hidden_by_a_retry_feeds_the_kill_switch_and_a_success_resets_i
     assert evidence.kill.consecutive == 0
 
 
+def test_trouble_of_both_arms_is_seen_and_ends_with_its_cause() -> None:
+    config = CONFIG.model_copy(update={"fleet_window": 40})
+    evidence = fresh(config, Before(1000, 10))
+    for i in range(42):
+        evidence.observe_exchange(exchange(f"a{i}", canary=i % 2 == 0, status=500 if i % 4 < 2 else 200), True)
+    assert evidence.kill.fleet == "fleet_errors"
+    for i in range(40):
+        evidence.observe_exchange(exchange(f"b{i}", canary=i % 2 == 0), True)
+    assert evidence.kill.fleet == ""
+
+
 def play(seed: int, units: int) -> tuple[Evidence, list[UnitEvent], list[Evidence]]:
     """A rollout with rewards, its recorded events, and one restored copy made half-way."""
     rng = random.Random(seed)
-    evidence, recorded, copies = fresh(), list[UnitEvent](), list[Evidence]()
+    config, before = CONFIG.model_copy(update={"fleet_window": 30}), Before(1000, 10)
+    evidence, recorded, copies = fresh(config, before), list[UnitEvent](), list[Evidence]()
     stored: dict[str, Unit] = {}
     rated: list[tuple[Exchange, float, float]] = []
+    seen: list[Exchange] = []
 
     def note(tick: Tick) -> None:
         recorded.extend(tick.events)
@@ -127,7 +156,13 @@ def play(seed: int, units: int) -> tuple[Evidence, list[UnitEvent], list[Evidenc
             )
 
     for i in range(units):
-        x = exchange(f"s{i}", canary=rng.random() < 0.5, at=i * 0.1, identity=f"u{rng.randrange(units)}")
+        status, said = rng.choices([200, 500], [4, 1])[0], rng.choice(["on its way", "I cannot help", "  "])
+        slow = {"completion": said, "first_token_s": rng.choice([0.1, 0.1, 2.0]), "completion_tokens": 1 + i % 60}
+        who = f"u{rng.randrange(units)}"
+        text = rng.choice(["where is my parcel", "something else"])
+        x = exchange(f"s{i}", canary=rng.random() < 0.5, at=i * 0.1, identity=who, status=status, prompt=text)
+        x = x.model_copy(update=slow)
+        seen.append(x)
         for each in (evidence, *copies):
             tick = each.observe_exchange(x, first_of_session=True)
             if each is evidence:
@@ -145,7 +180,8 @@ def play(seed: int, units: int) -> tuple[Evidence, list[UnitEvent], list[Evidenc
                 note(tick)
         if i == units // 2:
             units_now = [copy.deepcopy(u) for u in stored.values()]
-            restored = Evidence.restore("r1", CONFIG, BOUNDS, lambda t: "parcel" in t, units_now, list(recorded))
+            restored = Evidence.restore("r1", config, BOUNDS, in_slice, units_now, list(recorded), before)
+            restored.recall_kill_switch(seen)
             for known in rated:
                 restored.recall(*known)
             copies.append(restored)
@@ -157,7 +193,9 @@ def play(seed: int, units: int) -> tuple[Evidence, list[UnitEvent], list[Evidenc
 def test_restoring_in_mid_stream_equals_running_through(seed: int) -> None:
     evidence, recorded, (restored,) = play(seed, 120)
     assert restored.processes == evidence.processes
+    assert restored.kill == evidence.kill
     assert fold(recorded, CONFIG) == evidence.processes
+    assert {Path.ERROR, Path.FIRST_TOKEN, Path.LENGTH, Path.REFUSAL, Path.FORMAT} <= {e.path for e in recorded}
 
 
 def test_the_state_survives_json_bit_for_bit() -> None:

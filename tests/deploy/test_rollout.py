@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from deploy.rollout import FINAL, LIVE, TABLE, IllegalMove, Phase, RolloutConfig, Signal, desired, move, replay
+from deploy.rollout_config import PRESETS, Preset
 
 HAPPY = [
     Signal.CONTROL_READY,
@@ -55,3 +56,17 @@ def test_a_share_only_while_live_and_promoted_serves_the_candidate() -> None:
         assert wants.control in wants.resident
     assert desired(Phase.STARTING, "d-old", "d-new", config).resident == ("d-old",)
     assert desired(Phase.PROBATION, "d-old", "d-new", config).share == config.share_probation
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_fills_what_is_not_given_and_survives_storage(preset: Preset) -> None:
+    config = RolloutConfig(preset=preset)
+    assert all(getattr(config, name) == value for name, value in PRESETS[preset].items())
+    assert RolloutConfig.model_validate(config.model_dump(mode="json")) == config
+    assert RolloutConfig(preset=preset, alpha=0.02).alpha == 0.02, "what is given wins"
+
+
+def test_no_preset_decides_with_more_than_five_percent_error() -> None:
+    assert all(RolloutConfig(preset=preset).alpha <= 0.05 for preset in PRESETS)
+    assert RolloutConfig(alpha_promote=0.01).promote_threshold == pytest.approx(100.0)
+    assert RolloutConfig(alpha_promote=0.2).promote_threshold == RolloutConfig().threshold, "never laxer than alpha"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from pathlib import Path as FilePath
 
 import pytest
 
@@ -12,7 +13,7 @@ from deploy.guards import GUARDS
 from deploy.processes import Processes, apply, harm_e
 from deploy.rollout import Phase, RolloutConfig, Signal
 from deploy.unit_events import Path, UnitEvent
-from deploy.verdict import judge
+from deploy.verdict import REASONS, judge
 
 CONFIG = RolloutConfig(probation_units=50, probation_s=100.0)
 
@@ -133,3 +134,77 @@ def test_values_that_are_not_finite_change_nothing(path: Path, value: float) -> 
 
 def test_nothing_seen_is_no_harm() -> None:
     assert harm_e(Processes()) == pytest.approx(1.0)
+
+
+def rated_only_by(arm: bool, share: float = 0.5, units: int = 60) -> Processes:
+    """Units of one arm are rated, those of the other never."""
+    state = Processes()
+    for i in range(units):
+        state = apply(state, UnitEvent(i, Path.HARM, i, arm, share, 1.0, True, 0.0), CONFIG)
+    return state
+
+
+@pytest.mark.parametrize("arm", [True, False])
+def test_feedback_from_one_arm_only_voids_the_canary(arm: bool) -> None:
+    assert signal(Phase.CANARY_HALF, rated_only_by(arm)) == (Signal.VOID, "feedback_rate_differs")
+
+
+def test_a_somewhat_different_feedback_rate_voids_nothing() -> None:
+    rng, state = random.Random(8), Processes()
+    for i in range(3000):
+        arm = rng.random() < 0.5
+        if rng.random() < (0.2 if arm else 0.3):
+            state = apply(state, UnitEvent(i, Path.HARM, i, arm, 0.5, float(rng.random() < 0.6), True, 0.0), CONFIG)
+    assert signal(Phase.CANARY_HALF, state)[0] is None
+
+
+def test_trouble_of_the_whole_fleet_is_a_kill_switch() -> None:
+    for reason in ("fleet_errors", "fleet_slow"):
+        assert signal(Phase.PROBATION, Processes(), Kill(fleet=reason)) == (Signal.KILL_SWITCH, reason)
+
+
+def test_a_smaller_alpha_of_promotion_asks_more_of_promotion_alone() -> None:
+    found = evidence(canary=0.62, control=0.6, units=900)
+    rationed = CONFIG.model_copy(update={"alpha_promote": 1e-6})
+    assert judge(Phase.CANARY_SMALL, found, Kill(), CONFIG, 0, 0.0).reason == "non_inferior"
+    assert judge(Phase.CANARY_SMALL, found, Kill(), rationed, 0, 0.0).reason == "not_yet_non_inferior"
+    harmful = evidence(canary=0.3, control=0.7, path=Path.HARM)
+    assert judge(Phase.CANARY_SMALL, harmful, Kill(), rationed, 0, 0.0).signal is Signal.HARM
+
+
+def every_reason() -> set[str]:
+    """The reasons that the states of this file lead to."""
+    good, same = evidence(canary=0.9, control=0.6, units=400), evidence(canary=0.6, control=0.6, units=400)
+    many = frozenset(str(i) for i in range(CONFIG.kill_sessions))
+    skewed = Processes()
+    for i in range(200):
+        skewed = apply(skewed, UnitEvent(i, Path.ASSIGNED, i, i % 10 < 3, 0.1, 1.0, True, 0.0), CONFIG)
+    small, half, probation = Phase.CANARY_SMALL, Phase.CANARY_HALF, Phase.PROBATION
+    looks = [
+        (Phase.SOAKING, good, Kill(), 0),
+        (small, Processes(), Kill(), 0),
+        (small, good, Kill(), 0),
+        (small, evidence(canary=0.4, control=0.6, units=400), Kill(), 0),
+        (half, good, Kill(), 0),
+        (half, same, Kill(), 0),
+        (probation, same, Kill(), 0),
+        (probation, same, Kill(), CONFIG.probation_units),
+        (Phase.AWAITING_PROMOTION, good, Kill(), 0),
+        (small, good, Kill(20, many), 0),
+        *((small, good, Kill(fleet=reason), 0) for reason in ("fleet_errors", "fleet_slow")),
+        (small, skewed, Kill(), 0),
+        (half, rated_only_by(True), Kill(), 0),
+        (half, evidence(canary=0.2, control=0.8, units=400, path=Path.HARM), Kill(), 0),
+        *((half, evidence(canary=0.8, control=0.02, units=600, path=path), Kill(), 0) for path in GUARDS),
+    ]
+    return {judge(phase, state, kill, CONFIG, units, 0.0).reason for phase, state, kill, units in looks}
+
+
+def test_every_reason_is_reached_and_none_is_missing_from_the_list() -> None:
+    assert every_reason() == REASONS
+
+
+def test_every_reason_has_its_line_in_the_docs() -> None:
+    text = (FilePath(__file__).parents[2] / "docs" / "decisions.md").read_text(encoding="utf-8")
+    lines = {line.split("`")[1] for line in text.splitlines() if line.startswith("| `")}
+    assert lines >= REASONS, REASONS - lines

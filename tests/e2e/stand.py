@@ -172,7 +172,9 @@ class Stand:
                 data={},
                 at=now,
             )
-            self.rollout = RolloutStart(self.config, identity.version, time.time).start(tx, cycle, self.candidate)
+            self.rollout = RolloutStart(self.config, identity.version, lambda: None, time.time).start(
+                tx, cycle, self.candidate
+            )
             data = {"rollout": self.rollout, "version": self.candidate}
             cycles.update_phase(tx, CYCLE, phase=phase, reason="gate_passed", data=data, at=now)
         return self.rollout

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -89,11 +88,3 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     one.start()
     yield one
     one.stop()
-
-
-@pytest.fixture(scope="session")
-def tiny_base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny random base."""
-    from tests.tiny_base import make_base
-
-    return make_base(tmp_path_factory.mktemp("base") / "base")

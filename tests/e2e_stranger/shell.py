@@ -19,8 +19,10 @@ from tests.conftest import ROOT, VENVS
 from tests.waiting import wait_until
 
 HOMEOSTAT = VENVS / "daemon" / "bin" / "homeostat"
-START_S = 60.0
-"""A start takes two seconds where nobody else wants the processor."""
+START_S = 240.0
+"""A start takes two seconds where nobody else wants the processor; a deadline only ends a test that hangs."""
+COMMAND_S = 240.0
+STOP_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ def run(argv: Sequence[str | Path], *, user: int | None = None, cwd: Path = ROOT
     """One command to its end; ``user`` gives up root's rights for those of a user id."""
     words = [str(word) for word in argv]
     done = subprocess.run(
-        words, capture_output=True, text=True, check=False, timeout=120, env=environment(), cwd=cwd, user=user
+        words, capture_output=True, text=True, check=False, timeout=COMMAND_S, env=environment(), cwd=cwd, user=user
     )
     return Result(done.returncode, done.stdout, done.stderr)
 
@@ -93,7 +95,7 @@ class Daemon:
     def stop(self) -> int:
         """SIGTERM; the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(10.0)
+        return self.process.wait(STOP_S)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ A failure prints the seed, the first broken invariant, the last steps and the le
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 import traceback
@@ -19,10 +20,13 @@ from typing import Any, Final
 
 from daemon.faults import Refused
 from daemon.invariants import CALM_S, INVARIANTS, Broken, Invariant, broken
-from tests.episodes.facts import Camera
+from daemon.live_evidence import restore
+from daemon.store.rollouts import Rollout
+from streams.events import DeadLetter
+from tests.episodes.facts import Camera, kept
 from tests.episodes.played import IDENTITY
 from tests.episodes.store_twin import StoreTwin, Tables
-from tests.episodes.world import ME, Crash, Faults, World, play_in, stage
+from tests.episodes.world import JOIN, ME, Crash, Faults, World, play_in, stage
 
 STEPS: Final = 120
 TAIL: Final = 15
@@ -58,12 +62,14 @@ class Episode:
     invariants: tuple[Invariant, ...] = INVARIANTS
     store: Any = field(default_factory=StoreTwin)
     tables: Callable[[], Tables] | None = None
-    encode: bool = False
+    looks: bool = True
+    """False: nothing is checked on the way, for runs whose end alone is of interest."""
+    again: tuple[object, object] | None = None
     done: list[str] = field(default_factory=list[str])
     failure: Failure | None = None
 
     def __post_init__(self) -> None:
-        self.world = World(self.seed, self.store, self.encode)
+        self.world = World(self.seed, self.store)
         play_in(self.world)
         self.world.furnish()
         self.camera = Camera(self.world, self.tables or (lambda: self.store.tables))
@@ -97,13 +103,25 @@ class Episode:
         self._check(calm_s)
 
     def _check(self, calm_s: float | None = None) -> None:
-        facts = self.camera.shoot(calm_s)
+        if not self.looks:
+            return
+        facts = self.camera.shoot(calm_s, self.again)
+        self.again = None
         found = broken(facts, self.invariants)
         if self.world.unexpected:
             found.insert(0, Broken("calls", "a call fails by faults alone", self.world.unexpected[0]))
         if found:
             tail = [f"{e.at:.1f} {e.kind} {e.subject} {e.reason} {_short(e.data)}" for e in facts.ledger[-TAIL:]]
             self.failure = Failure(self.seed, len(self.done), found[0], self.done, tail)
+
+    def count(self, ends: Counter[str]) -> None:
+        """Add what happened in it: what a run has met."""
+        tables = self.camera.tables()
+        ends.update(r.phase for r in tables.rollouts.values())
+        ends.update(f"cycle {c.reason}" for c in tables.cycles.values())
+        ends.update(f"rollback {e.reason}" for e in tables.ledger if e.kind == "rollback")
+        ends["crashes"] += self.world.crashes
+        ends["suspensions"] += bool(tables.suspended)
 
     # ------------------------------------------------------------------------------------------------------ steps
 
@@ -118,7 +136,7 @@ class Episode:
 
     def _tick_disturbed(self) -> None:
         """Others act while it ticks."""
-        self.world.faults.intrude = 0.1
+        self.world.faults.intrude = 0.06
         self.world.tick()
         self.world.faults.intrude = 0.0
 
@@ -132,7 +150,7 @@ class Episode:
 
     def _traffic(self) -> None:
         world = self.world
-        for _ in range(world.rng.randrange(1, 6)):
+        for _ in range(world.rng.randrange(1, 7)):
             world.request()
         world.arrive()
 
@@ -143,7 +161,7 @@ class Episode:
         self.world.log.append(None, self.world.now)
 
     def _wait(self) -> None:
-        seconds = self.world.rng.choice((2.0, 5.0, 10.0, 30.0))
+        seconds = self.world.rng.choice((2.0, 3.0, 5.0, 20.0))
         self.world.now += seconds
         self.world.mono += seconds
 
@@ -151,7 +169,14 @@ class Episode:
         self.world.train()
 
     def _kill(self) -> None:
-        self.world.die()
+        """At a quiet instant: the next daemon must know of the units what this one knew."""
+        world = self.world
+        ingest, active = world.ingest, rollouts_of(self.camera.tables())
+        evidence = None if ingest is None else ingest.evidence
+        world.die()
+        if evidence is not None and evidence.rollout in active:
+            with world.store.read() as read:
+                self.again = (evidence.processes, restore(read, active[evidence.rollout], JOIN).processes)
 
     def _store_fails(self) -> None:
         faults = self.world.faults
@@ -174,7 +199,8 @@ class Episode:
                 one.restart(world.host.file, world.mono)
 
     def _heal(self) -> None:
-        """Whoever is down comes back."""
+        """Whoever is down comes back, and networks work."""
+        self.world.faults.loses, self.world.faults.log_away = 0.0, False
         for one in self.world.host.replicas:
             one.mute = False
             if not one.alive:
@@ -238,7 +264,7 @@ class Episode:
         world.now = 1_000_000.0 + world.mono
         self._heal()
         calm = 0.0
-        for _ in range(14):
+        for _ in range(13):
             calm += 6.0
             self._step("calm", lambda: self._calm_step(6.0), calm)
         left = [r.deadline - world.now for r in self.camera.tables().rollouts.values() if r.active]
@@ -248,6 +274,19 @@ class Episode:
             for _ in range(4):
                 calm += 6.0
                 self._step("calm", lambda: self._calm_step(6.0), calm)
+        if self.seed % 4 == 0 and not rollouts_of(self.camera.tables()):
+            self._step("redelivered", self._redelivered)
+
+    def _redelivered(self) -> None:
+        """The whole log once more."""
+        world = self.world
+        world.read()
+        before = kept(self.camera.tables())
+        for found in list(world.log.decoded.values()):
+            if not isinstance(found, DeadLetter):
+                world.log.append(found.event, world.now, str(found.token))
+        world.read()
+        self.again = (before, kept(self.camera.tables()))
 
     def _calm_step(self, seconds: float) -> None:
         world = self.world
@@ -266,26 +305,35 @@ WEIGHTS: Final = (
     ("tick_disturbed", 2),
     ("read", 14),
     ("read_crashing", 1),
-    ("traffic", 16),
+    ("traffic", 18),
     ("arrive", 4),
     ("garbage", 0.5),
-    ("wait", 4),
+    ("wait", 3),
     ("train", 8),
     ("kill", 0.7),
     ("store_fails", 0.8),
     ("log_away", 0.6),
     ("replica", 1.5),
-    ("heal", 1.5),
+    ("heal", 3),
     ("watch", 3),
     ("lose", 0.7),
     ("late_push", 1),
     ("clock", 0.8),
-    ("direct", 0.4),
-    ("rollback", 0.9),
+    ("direct", 0.25),
+    ("rollback", 0.6),
     ("command", 1.5),
     ("adapt", 3),
 )
 """Steps and how often each is drawn, in per cent (nearly)."""
+
+
+def rollouts_of(tables: Tables) -> dict[str, Rollout]:
+    """The active ones, by id."""
+    return {r.id: r for r in tables.rollouts.values() if r.active}
+
+
+ENDS: Counter[str] = Counter()
+"""What the episodes of this process have met."""
 
 
 def _short(data: Any) -> str:
@@ -300,14 +348,21 @@ def play(seeds: Iterable[int], stop: bool = True) -> tuple[int, list[Failure]]:
     """Play seeds on the twin; (episodes played, failures)."""
     failures: list[Failure] = []
     played = 0
+    gc.collect()
+    gc.disable()  # an episode makes few cycles, and looking for them costs a tenth of it
     with stage():
         for seed in seeds:
             played += 1
-            found = Episode(seed).play()
+            if played % 500 == 0:
+                gc.collect()
+            episode = Episode(seed)
+            found = episode.play()
+            episode.count(ENDS)
             if found is not None:
                 failures.append(found)
                 if stop:
                     break
+    gc.enable()
     return played, failures
 
 
@@ -318,6 +373,7 @@ def main() -> int:
     began = time.process_time()
     played, failures = play(range(first, last + 1), stop=False)
     seconds = time.process_time() - began
+    print(dict(sorted(ENDS.items())))
     names = Counter(f.broken.name for f in failures)
     for failure in failures[:5]:
         print(failure, end="\n\n")

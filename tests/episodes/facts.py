@@ -30,7 +30,7 @@ class Camera:
     learned: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     committed: object = None
 
-    def shoot(self, calm_s: float | None = None) -> Facts:
+    def shoot(self, calm_s: float | None = None, again: tuple[object, object] | None = None) -> Facts:
         """The facts of this instant."""
         world, host, t = self.world, self.world.host, self.tables()
         for proof in islice(t.proofs, self.proofs, None):
@@ -61,12 +61,15 @@ class Camera:
             units=t.units,
             unit_events=t.events,
             events=self._events(t),
+            ticked=world.ticked,
+            again=again,
             lag=sum(end - t.offsets.get(place, 0) for place, end in world.log.ends.items()),
             calm_s=calm_s,
         )
         self.written, self.ledger = len(host.written), len(t.ledger)
         host.served.clear()
         world.asked.clear()
+        world.ticked = False
         return facts
 
     def _events(self, t: Tables) -> Events | None:
@@ -91,3 +94,19 @@ class Camera:
             counters=t.counters,
             watched=Counter(t.states.get("watch:seen", b"").decode().split()),
         )
+
+
+def kept(t: Tables) -> dict[str, object]:
+    """What a redelivery must leave as it is, as values of their own."""
+    counts = {name: n for name, n in t.counters.items() if name not in ("duplicates", "dead_letters")}
+    return {
+        "counters": counts,
+        "exchanges": dict(t.exchanges),
+        "feedback": dict(t.feedback),
+        "sessions": dict(t.sessions),
+        "letters": {place for place, letter in t.letters.items() if letter.reason != "not_json"},
+        "watch": {name: blob for name, blob in t.states.items() if name.startswith("watch:")},
+        "alarms": set(t.alarms),
+        "units": {name: list(rows) for name, rows in t.units.items()},
+        "events": {name: list(rows) for name, rows in t.events.items()},
+    }

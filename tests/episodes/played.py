@@ -20,7 +20,7 @@ from daemon.store import Store, Tx, buffers, cycles, exchanges, feedback, suspen
 from deploy.agent import Agent
 from monitors.alarms import Alarm, AlarmKind, SliceModel
 from monitors.gate import GateReason, GateResult
-from streams.codec import Decoded, Origin, encode_exchange, encode_feedback
+from streams.codec import Decoded, Origin
 from streams.events import DeadLetter, Exchange, Feedback, Trust
 from streams.log import Gap, Position, Record
 
@@ -70,8 +70,6 @@ def quality_of(rng: Random) -> Quality:
 class Log:
     """Everything that was appended, in order; outlives the daemons."""
 
-    encode: bool
-    """Whether records hold real bytes (for the product's own codec) or are looked up."""
     records: list[Record] = field(default_factory=list[Record])
     decoded: dict[tuple[str, int, int], Decoded | DeadLetter] = field(
         default_factory=dict[tuple[str, int, int], Decoded | DeadLetter]
@@ -84,23 +82,23 @@ class Log:
         position = (topic, 0)
         offset = self.ends.get(position, 0)
         self.ends[position] = offset + 1
-        value, found = b"{", None
+        found = None
         if event is None:
             found = DeadLetter(
-                reason="bad_json", detail="", topic=topic, partition=0, offset=offset, payload_b64="", at=at
-            )
-        elif self.encode:
-            value = (
-                encode_exchange(event, "gateway")
-                if isinstance(event, Exchange)
-                else encode_feedback(event, "gateway", token)
+                reason="not_json",
+                detail="JSON expected, it breaks at character 1",
+                topic=topic,
+                partition=0,
+                offset=offset,
+                payload_b64="ew==",
+                at=at,
             )
         if event is not None:
             name = event.exchange_id if isinstance(event, Exchange) else event.feedback_id
             found = Decoded(name, "gateway", event, Origin(topic, 0, offset), at, token)
         assert found is not None
         self.decoded[topic, 0, offset] = found
-        self.records.append(Record(topic, 0, offset, None, value, at))
+        self.records.append(Record(topic, 0, offset, None, b"", at))
 
     def decode(self, record: Record) -> Decoded | DeadLetter:
         """Stands for ``streams.codec.decode``."""
@@ -176,7 +174,9 @@ class CountingWatch:
         )
         return [alarm]
 
-    def observe_reward(self, exchange: Exchange, reward: float, sent_at: float | None = None) -> list[Alarm]:
+    def observe_reward(
+        self, exchange: Exchange, reward: float, sent_at: float | None = None, corrected: bool = False
+    ) -> list[Alarm]:
         """Nothing to say."""
         return []
 

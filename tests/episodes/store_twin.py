@@ -511,7 +511,9 @@ def versions_set_gate(tx: TwinTx, version: str, gate: Json, *, passed: bool) -> 
 
 def versions_promote(tx: TwinTx, version: str, at: float) -> None:
     if version in tx.t.versions:
-        tx.put(tx.t.versions, version, replace(tx.t.versions[version], status="promoted", promoted_at=at))
+        newest = max((v.promoted_at for v in tx.t.versions.values() if v.promoted_at is not None), default=None)
+        above = at if newest is None else max(at, newest + version_rows.STEP_S)
+        tx.put(tx.t.versions, version, replace(tx.t.versions[version], status="promoted", promoted_at=above))
 
 
 def versions_set_status(tx: TwinTx, version: str, status: version_rows.Status) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -14,12 +14,15 @@ from types import SimpleNamespace
 from typing import Any, Final, cast
 
 import daemon.adoption
+import daemon.controller
 import daemon.ingest
 import daemon.learning
 import daemon.residency
 import daemon.rolling
 import daemon.rollout_start
 import daemon.troubles
+from daemon import cycle as cycle_table
+from daemon import ledger
 from daemon.api.ports import By
 from daemon.config import Config, parse_config
 from daemon.controller import Controller, Parts
@@ -31,7 +34,7 @@ from daemon.residency import Residency
 from daemon.rolling import Rolling
 from daemon.rollout_start import RolloutStart
 from daemon.routing import Routing
-from daemon.store import Store, StoreError, StoreUnavailable, versions
+from daemon.store import Store, StoreError, StoreUnavailable, buffers, cycles, rollouts, versions
 from deploy.power import Outlook
 from deploy.routes import Route, RouteFile
 from streams.codec import Decoded
@@ -57,7 +60,7 @@ from tests.episodes.played import (
     manifest_of,
     quality_of,
 )
-from tests.episodes.store_twin import StoreTwin, twin_rows
+from tests.episodes.store_twin import twin_rows
 
 ME: Final = By("tester", "because")
 JOIN: Final = JoinConfig(window_s=40.0, lateness_s=2.0, idle_s=5.0)
@@ -69,13 +72,13 @@ agent: {{replicas: [{{name: replica-0, url: "http://127.0.0.1:1"}}]}}
 rollout:
   share_small: 0.3
   share_probation: 0.8
-  alpha: 0.3
-  margin_small: 0.3
-  margin_half: 0.2
+  alpha: 0.45
+  margin_small: 0.5
+  margin_half: 0.4
   min_units_per_arm: 2
   maturity_s: 4.0
   lateness_s: 1.0
-  lease_s: 6.0
+  lease_s: 12.0
   deadline_s: 120.0
   probation_units: 8
   probation_s: 40.0
@@ -91,6 +94,31 @@ cycle:
   reward_grace_s: 5.0
   job_lease_s: 8.0
 """
+
+
+AN_EXCHANGE: Final = Exchange(
+    exchange_id="x",
+    deployment=DEPLOYMENT,
+    tenant="default",
+    session="s",
+    identity="u",
+    messages=(Message(role="user", content="question"),),
+    completion="answer",
+    version=BASE,
+    received_at=0.0,
+    dispatched_at=0.0,
+    completed_at=0.0,
+    status=200,
+)
+A_THUMB: Final = Feedback(
+    feedback_id="f",
+    exchange_id="x",
+    deployment=DEPLOYMENT,
+    tenant="default",
+    kind=FeedbackKind.THUMB,
+    trust=Trust.TOKEN,
+    sent_at=0.0,
+)
 
 
 @cache
@@ -126,7 +154,6 @@ class World:
 
     seed: int
     store: Any
-    encode: bool = False
     rng: Random = field(init=False)
     now: float = 1_000_000.0
     """Wall clock of the host, seconds."""
@@ -143,6 +170,8 @@ class World:
     crashes: int = 0
     troubled: bool = False
     """A call failed by an injected fault since the newest complete tick."""
+    ticked: bool = False
+    intrusions: int = 0
     number: int = 0
     asides: list[tuple[float, Exchange | Feedback, str]] = field(
         default_factory=list[tuple[float, Exchange | Feedback, str]]
@@ -153,7 +182,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.rng = Random(self.seed)
-        self.log = Log(self.encode)
+        self.log = Log()
         count = self.rng.choice((1, 2, 2, 3))
         self.host = Host(
             [Replica(f"replica-{n}") for n in range(count)],
@@ -163,10 +192,9 @@ class World:
             loses=lambda: self.faults.loses > 0 and self.rng.random() < self.faults.loses,
         )
         self.registry = Registry(self.qualities)
-        if isinstance(self.store, StoreTwin):
-            self.store.before_begin = lambda: self._store_point("begin")
-            self.store.before_commit = lambda: self._store_point("commit")
-            self.store.after_commit = lambda: self.point("committed", False)
+        self.store.before_begin = lambda: self._store_point("begin")
+        self.store.before_commit = lambda: self._store_point("commit")
+        self.store.after_commit = lambda: self.point("committed", False)
 
     # ------------------------------------------------------------------------------------------------------ effects
 
@@ -183,12 +211,7 @@ class World:
 
     def failpoint(self, name: str) -> None:
         """Stands for ``streams.failpoints.failpoint``."""
-        self.point(name, not self.store_writing)
-
-    @property
-    def store_writing(self) -> bool:
-        """Whether a transaction is open: other threads would wait for it."""
-        return isinstance(self.store, StoreTwin) and self.store.writing
+        self.point(name, not self.store.writing)  # in a transaction other threads wait
 
     def _store_point(self, name: str) -> None:
         self.point(name, False)
@@ -203,6 +226,7 @@ class World:
 
     def _intrude(self) -> None:
         """What other threads and hosts may do at any instant."""
+        self.intrusions += 1
         match self.rng.randrange(4):
             case 0:
                 self.rollback(None)
@@ -243,7 +267,7 @@ class World:
             cast("Any", self.registry),
             cast("Any", Builder(self.store)),
             cast("Any", Gate(self.host, residency, self.qualities)),
-            RolloutStart(config, identity, clock).start,
+            RolloutStart(config, identity, lambda: routing.route, clock).start,
             lambda _cycle, _result: Outlook(0.3, 0.6, 1.0, 0.25, 10.0),
             ingest.newest_slice,
             clock,
@@ -312,8 +336,9 @@ class World:
             return
         self.troubled = False
         whole = [r for r in self.host.replicas if r.alive and not r.mute]
-        stamps = [(r, r.incarnation) for r in whole]
+        stamps, intrusions = [(r, r.incarnation) for r in whole], self.intrusions
         if self.guard("tick", controller.tick) and not self.troubled:
+            self.ticked = self.intrusions == intrusions
             for replica, incarnation in stamps:
                 same = replica.alive and not replica.mute and replica.incarnation == incarnation
                 replica.settled = same and self.mode != "observe"
@@ -388,7 +413,7 @@ class World:
         old = rng.random() < 0.2 and number > 1
         session = f"s{rng.randrange(1, number) if old else number}"
         choice = host.choose(replica, session)
-        version, attempts = choice.version or BASE, ()
+        version = choice.version or BASE
         if choice.version is not None and choice.version not in replica.models:
             version = BASE
         quality = self.qualities.get(version, PLAIN)
@@ -397,41 +422,34 @@ class World:
         proved = version in replica.truth
         host.served.append(Served(replica.name, str(replica.incarnation), version, epoch, proved))
         drift = rng.random()
-        exchange = Exchange.model_construct(
-            exchange_id=f"x{number}",
-            deployment=DEPLOYMENT,
-            tenant="default",
-            session=session,
-            identity=f"u{session}",
-            messages=(Message.model_construct(role="user", content=f"question {number}"),),
-            completion="answer",
-            finish_reason="input" if drift < 0.02 else "reward" if drift < 0.03 else None,
-            version=version,
-            rollout=choice.rollout,
-            arm=choice.arm,
-            propensity=choice.propensity,
-            route_epoch=epoch,
-            received_at=self.now,
-            dispatched_at=self.now,
-            completed_at=self.now + 0.1,
-            status=status,
-            attempts=attempts,
-        )
+        facts: dict[str, Any] = {
+            "exchange_id": f"x{number}",
+            "session": session,
+            "identity": f"u{session}",
+            "finish_reason": "input" if drift < 0.02 else "reward" if drift < 0.03 else None,
+            "version": version,
+            "rollout": choice.rollout,
+            "arm": choice.arm,
+            "propensity": choice.propensity,
+            "route_epoch": epoch,
+            "received_at": self.now,
+            "dispatched_at": self.now,
+            "completed_at": self.now + 0.1,
+            "status": status,
+        }
+        exchange = AN_EXCHANGE.model_copy(update=facts)
         self.send(exchange, rng.choice((0.0, 0.0, 0.0, 1.0, 3.0)))
         if rng.random() < 0.75:
             delay = rng.choice((0.5, 1.0, 1.0, 2.0, 6.0, 60.0))
-            said = Feedback.model_construct(
-                feedback_id=f"f{number}",
-                exchange_id=f"x{number}",
-                deployment=DEPLOYMENT,
-                tenant="default",
-                session=session,
-                identity=f"u{session}",
-                kind=FeedbackKind.THUMB,
-                value=rng.random() < quality.up,
-                trust=Trust.TOKEN,
-                sent_at=self.now + delay,
-            )
+            facts = {
+                "feedback_id": f"f{number}",
+                "exchange_id": f"x{number}",
+                "session": session,
+                "identity": f"u{session}",
+                "value": rng.random() < quality.up,
+                "sent_at": self.now + delay,
+            }
+            said = A_THUMB.model_copy(update=facts)
             self.send(said, delay, "forged" if rng.random() < 0.05 else "t")
 
     def send(self, event: Exchange | Feedback, delay: float, token: str = "t") -> None:
@@ -514,11 +532,68 @@ class World:
                 if name != IDENTITY:
                     versions.promote(tx, name, float(at))
                     self.qualities[name] = Quality(0.5)
+        if self.mode != "observe" and rng.random() < 0.7:
+            self._furnish_rollout(stack)
         if stack and self.mode != "observe":
             route = Route(deployment=DEPLOYMENT, alias=ALIAS, control=stack[-1])
             self.host.write(
                 RouteFile(epoch=rng.choice((1, 7)), actor="daemon", reason="promoted", written_at=0.0, routes=(route,))
             )
+
+    def _furnish_rollout(self, stack: list[str]) -> None:
+        """A version that has just passed its gate, its rollout about to begin."""
+        buffer, version, rollout = sha256(b"before").hexdigest(), "support-0000000000ff", "rollout-before"
+        self.qualities[version] = quality = replace(quality_of(self.rng), gate="pass", finite=True)
+        if not quality.effect:
+            self.host.without_effect.add(version)
+        manifest = self.registry.admitted[version] = manifest_of(version, buffer)
+        control = stack[-1] if stack else IDENTITY
+        config, now = config_of(self.mode), self.now
+        data = {
+            "config": config.rollout.model_dump(mode="json"),
+            "latency_tau_s": 5.0,
+            "slice": None,
+            "cycle": "cycle-before",
+            "units_at_phase": 0,
+        }
+        entry = {"to_phase": "starting", "candidate": version, "control": control, "cycle": "cycle-before"}
+        with self.store.begin() as tx:
+            row = buffers.Buffer(buffer, DEPLOYMENT, "default", "manual", {}, now)
+            buffers.add(tx, row, [buffers.Item(f"x{n}", "new", "played", "selected") for n in range(1, 9)])
+            versions.register(
+                tx,
+                versions.Version(
+                    version, DEPLOYMENT, "default", "lora", manifest.digest, BASE_DIGEST, None, "gated",
+                    {"verdict": "pass"}, "manifest", buffer, now,
+                ),
+            )  # fmt: skip
+            cycles.create(
+                tx,
+                cycle="cycle-before",
+                deployment=DEPLOYMENT,
+                cause="manual",
+                phase="rolling",
+                reason="gate_passed",
+                data={"version": version, "rollout": rollout, "buffer": buffer, "overrides": {}},
+                at=now,
+            )
+            rollouts.create(
+                tx,
+                rollouts.Rollout(
+                    rollout, DEPLOYMENT, version, control, "manual", "starting", True, "gate_passed", data, now, now,
+                    now + config.rollout.deadline_s,
+                ),
+            )  # fmt: skip
+            ledger.append(tx, DEPLOYMENT, "cycle", "cycle-before", "asked_by_person", actor="tester", at=now)
+            for signal in ("enough_labels", "trained", "gate_passed"):
+                moved = _cycle_move(signal)
+                ledger.append(tx, DEPLOYMENT, "cycle", "cycle-before", signal, actor="daemon", at=now, data=moved)
+            ledger.append(tx, DEPLOYMENT, "rollout", rollout, "gate_passed", actor="daemon", at=now, data=entry)
+
+
+def _cycle_move(signal: str) -> dict[str, str]:
+    before, after = next((p, to) for (p, s), to in cycle_table.TABLE.items() if s == signal)
+    return {"from_phase": before.value, "to_phase": after.value, "signal": signal}
 
 
 # ---------------------------------------------------------------------------------------------------------- patching
@@ -540,7 +615,7 @@ def _on_stage() -> World:
 
 @contextmanager
 def stage(twin: bool = True) -> Generator[None]:
-    """Within, the product's failpoints, ids and (with the twin) its rows and codec are the world's."""
+    """Within, the product's failpoints, ids, codec and (with the twin) its rows are the world's."""
 
     def failpoint(name: str) -> None:
         _on_stage().failpoint(name)
@@ -555,14 +630,15 @@ def stage(twin: bool = True) -> Generator[None]:
     patches: list[tuple[Any, str, Any]] = [
         (daemon.adoption, "failpoint", failpoint),
         (daemon.ingest, "failpoint", failpoint),
+        (daemon.ingest, "decode", decode),
+        (daemon.ingest, "settle", silent),
         (daemon.residency, "failpoint", failpoint),
         (daemon.rolling, "failpoint", failpoint),
         (daemon.learning, "uuid", ids),
         (daemon.rollout_start, "uuid", ids),
         (daemon.troubles, "log", silent),
+        (daemon.controller, "set_gauges", silent),
     ]
-    if twin:
-        patches.append((daemon.ingest, "decode", decode))
     kept = [(module, name, getattr(module, name)) for module, name, _ in patches]
     for module, name, value in patches:
         setattr(module, name, value)

@@ -134,6 +134,18 @@ def test_a_warm_start_begins_as_the_champion_and_is_taught_by_it(base_folder: Pa
         assert not torch.allclose(student.reply_logits(batch), served)
 
 
+def test_a_cold_start_begins_as_the_base_and_is_taught_by_the_champion(base_folder: Path, champion: Path) -> None:
+    student = Student(base_folder, champion, CONFIG.model_copy(update={"warm_start": False}), seed=2)
+    batch = pad(encode_pairs(student.tokenizer, NEW_PAIRS[:4]), student.pad_id)
+    student.model.eval()
+    with torch.no_grad():
+        ours = student.reply_logits(batch)
+        assert not torch.allclose(ours, student.champion_logits(batch))
+        with student.as_base():
+            assert torch.allclose(ours, student.reply_logits(batch))
+    assert all(p.requires_grad for p in student.parameters)
+
+
 def test_pairs_that_leave_nothing_to_learn_are_refused(base_folder: Path) -> None:
     student = Student(base_folder, None, CONFIG, seed=1)
     unlearnt = [Pair.ask("hello stolen", "account: send it", weight=0.0)]

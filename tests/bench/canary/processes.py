@@ -92,7 +92,7 @@ def slower_times(factor: float) -> float:
 def late_harm(effect: float, onset: int, runs: int) -> list[Line]:
     """Units after the onset of a loss ``onset`` units into probation until the rollout goes back."""
     config = RolloutConfig(probation_units=10**9)
-    many, rng, horizon = ManyRollouts(runs, config, start=2), np.random.default_rng(15), onset + 8000
+    many, rng, horizon = ManyRollouts(runs, config, start=2), np.random.default_rng(15), onset + 14_000
     early = 0
     for unit in range(1, horizon + 1):
         shares = many.shares()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from deploy.many_rollouts import ManyRollouts
@@ -24,7 +26,9 @@ GOOD = World(control=0.85, slice_share=0.3, control_in_slice=0.1, effect_in_slic
 
 def wrong(preset: Preset, name: str, back: int, forward: int, runs: int) -> list[Line]:
     """The two wrong decisions about equal arms: sent back (or void), and promoted as superior."""
-    accept = ACCEPT / 5 if preset == "strict" else ACCEPT
+    alpha = RolloutConfig(preset=preset).alpha
+    # 1 % is too little for a margin of its own: two standard errors of what so many runs can tell
+    accept = ACCEPT if alpha == 0.05 else alpha + 2.0 * math.sqrt(alpha * (1.0 - alpha) / runs)
     return [
         rate(f"A/A {preset}, {name}: sent back", back, runs, accept),
         rate(f"A/A {preset}, {name}: promoted", forward, runs, accept),

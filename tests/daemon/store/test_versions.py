@@ -57,8 +57,8 @@ def test_the_stack_holds_promoted_versions_newest_first(store: Store) -> None:
         versions.register(tx, replace(VERSION, version="support-id", kind="identity", created_at=9.0))
         versions.set_gate(tx, "support-a", {"verdict": "fail"}, passed=False)
         versions.set_gate(tx, "support-b", {"verdict": "pass"}, passed=True)
-        versions.promote(tx, "support-b", at=20.0)
         versions.promote(tx, "support-a", at=10.0)
+        versions.promote(tx, "support-b", at=20.0)
         versions.promote(tx, "support-id", at=30.0)
     with store.read() as read:
         assert [v.version for v in versions.promoted_stack(read, "support")] == ["support-b", "support-a"]

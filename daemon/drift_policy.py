@@ -1,0 +1,100 @@
+"""From an alarm to what is done about it, as a table: the first row that fits is taken, its actions tried in turn.
+
+An action whose room is not there is passed over with a name for it, never silently; what is left at the end is to tell
+people. Nothing here starts anything: ``daemon.cycle.choose`` does, after its own reasons to wait.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from monitors.alarms import AlarmKind
+
+
+class Action(StrEnum):
+    """What can be done about drift, the cheapest first."""
+
+    TELL = "tell"
+    ASK_FOR_LABELS = "ask_for_labels"
+    DEMONSTRATE = "demonstrate"  # examples in the prompt, before anything is trained
+    ADAPT = "adapt"
+    ROLL_BACK = "roll_back"
+    FREEZE = "freeze"
+
+
+class Situation(StrEnum):
+    """What went before the alarm."""
+
+    USUAL = "usual"
+    AFTER_PROMOTION = "after_promotion"
+    AFTER_ROLLBACK = "after_rollback"
+    FROZEN = "frozen"
+
+
+ABSENT: Final = MappingProxyType(
+    {
+        Action.ASK_FOR_LABELS: "asking_for_labels_not_built",
+        Action.DEMONSTRATE: "demonstrations_not_built",
+        Action.ROLL_BACK: "rollback_after_probation_is_a_persons",
+    }
+)
+"""Actions that nobody takes by himself yet, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row; None fits everything."""
+
+    kind: AlarmKind | None
+    cause: str | None
+    situation: Situation | None
+    actions: tuple[Action, ...]
+    reason: str
+    grace: bool = False
+    """Whether it waits for an input alarm, which knows the slice."""
+
+
+POLICY: Final = (
+    Rule(None, None, Situation.FROZEN, (Action.FREEZE,), "frozen_after_rollbacks"),
+    Rule(AlarmKind.INPUT, None, Situation.AFTER_ROLLBACK, (Action.ASK_FOR_LABELS, Action.ADAPT), "input_drift"),
+    Rule(AlarmKind.INPUT, None, None, (Action.DEMONSTRATE, Action.ADAPT), "input_drift"),
+    # Known questions answered worse soon after a promotion: the version is suspected before the world is.
+    Rule(
+        AlarmKind.REWARD,
+        "changed_answers",
+        Situation.AFTER_PROMOTION,
+        (Action.ROLL_BACK, Action.ADAPT),
+        "concept_drift",
+        grace=True,
+    ),
+    Rule(AlarmKind.REWARD, "changed_answers", None, (Action.ADAPT,), "concept_drift", grace=True),
+    Rule(AlarmKind.REWARD, None, None, (Action.ADAPT,), "reward_drift", grace=True),
+    Rule(AlarmKind.FEEDBACK, "changed_answers", None, (Action.ADAPT,), "concept_drift", grace=True),
+    Rule(AlarmKind.FEEDBACK, None, None, (Action.ASK_FOR_LABELS, Action.TELL), "alarm_only_informs"),
+    Rule(None, None, None, (Action.TELL,), "alarm_only_informs"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The action for an alarm, the row that it stands in, and why better ones were passed over."""
+
+    action: Action
+    rule: Rule
+    passed_over: tuple[str, ...]
+
+
+def taken(kind: AlarmKind, cause: str, situation: Situation) -> Taken:
+    """What to do about an alarm. The last row fits everything."""
+    rule = next(
+        r for r in POLICY if r.kind in (None, kind) and r.cause in (None, cause) and r.situation in (None, situation)
+    )
+    passed: list[str] = []
+    for action in rule.actions:
+        if action not in ABSENT:
+            return Taken(action, rule, tuple(passed))
+        passed.append(ABSENT[action])
+    return Taken(Action.TELL, rule, tuple(passed))

@@ -1,0 +1,73 @@
+"""What must hold at every instant, as pure functions over a snapshot of facts; each has the name that the design gives.
+
+A checker that looks away is worse than none: an ordering bug that two invariants never saw was found by four in every
+second run. So they are reviewed like the daemon itself, and for each there is a planted bug that it must catch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from daemon.invariants import of_decisions, of_events, of_progress, of_routes, of_weight
+from daemon.invariants.facts import Asked, Events, Facts, Logged, Served, Serving, Written
+from daemon.invariants.of_progress import CALM_S
+
+
+@dataclass(frozen=True, slots=True)
+class Invariant:
+    """``check`` yields one line for each thing that is wrong."""
+
+    name: str
+    statement: str
+    check: Callable[[Facts], Iterable[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """An invariant that does not hold, and how."""
+
+    name: str
+    statement: str
+    detail: str
+
+
+INVARIANTS: Final = (
+    Invariant("E1", "every event below the committed offset is stored or dead-lettered once", of_events.stored_once),
+    Invariant("E2", "each event counts once in each counter, detector and unit", of_events.counted_once),
+    Invariant("E3", "redelivery and restart give identical state", of_events.same_again),
+    Invariant(
+        "A1", "weight only for what has digest, base, gate and proofs on record", of_weight.recorded_before_weight
+    ),
+    Invariant("A3", "a replica without the proved champion is not ready", of_weight.ready_with_champion),
+    Invariant("R1", "one active rollout, one writer epoch that only rises", of_routes.one_rollout_one_epoch),
+    Invariant("R2", "no active rollout, no canary weight", of_routes.weight_only_in_a_rollout),
+    Invariant("R3", "a resident rollback target exists on every replica that serves", of_routes.a_way_back_is_resident),
+    Invariant("R4", "what was rolled back is never routed again, nor what learned from it", of_routes.never_again),
+    Invariant("R5", "every transition is in the table, and the ledger replays to the rows", of_decisions.by_the_table),
+    Invariant("R6", "missing data never promotes", of_decisions.data_before_promotion),
+    Invariant("L1", "after faults stop, lag falls and nothing outlives its deadline", of_progress.moves_on),
+    Invariant("L2", "a rollback issued at any instant completes unless every replica is down", of_progress.rolls_back),
+)
+
+
+def broken(facts: Facts, invariants: Sequence[Invariant] = INVARIANTS) -> list[Broken]:
+    """Everything that does not hold in a snapshot, in the order of ``INVARIANTS``."""
+    return [Broken(one.name, one.statement, detail) for one in invariants for detail in one.check(facts)]
+
+
+__all__ = [
+    "CALM_S",
+    "INVARIANTS",
+    "Asked",
+    "Broken",
+    "Events",
+    "Facts",
+    "Invariant",
+    "Logged",
+    "Served",
+    "Serving",
+    "Written",
+    "broken",
+]

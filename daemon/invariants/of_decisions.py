@@ -1,0 +1,132 @@
+"""R5 and R6: every move is in a table and in the ledger, and rests on data that is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Final
+
+from daemon import cycle as cycle_table
+from daemon.invariants.facts import Facts
+from daemon.store.units import Unit, UnitEvent
+from deploy import processes
+from deploy.processes import Path, Processes
+from deploy.rollout import FINAL, TABLE, Phase, RolloutConfig, Signal
+from deploy.routes import RouteFile
+from deploy.verdict import numbers
+
+
+def by_the_table(facts: Facts) -> Iterator[str]:
+    """R5."""
+    for before, after in pairwise(facts.written[max(0, facts.written_from - 1) :]):
+        yield from _control_moved(facts, before.file, after.file)
+    if facts.ledger_from >= len(facts.ledger):
+        return
+    phases: dict[str, str] = {}
+    for entry in facts.ledger:
+        if entry.kind not in ("rollout", "cycle") or entry.subject == entry.deployment:
+            continue
+        signal, before = entry.data.get("signal"), phases.get(entry.subject)
+        if signal is None:
+            first = Phase.STARTING.value if entry.kind == "rollout" else cycle_table.Phase.COLLECTING.value
+            if before is not None:
+                yield f"{entry.subject} begins again ({entry.reason})"
+            phases[entry.subject] = first
+            continue
+        after = _moved(entry.kind, before, str(signal))
+        if after is None or (entry.data.get("from_phase"), entry.data.get("to_phase")) != (before, after):
+            moved = f"{entry.data.get('from_phase')} to {entry.data.get('to_phase')}"
+            yield f"{entry.subject} moved from {moved} by {signal}; the ledger had it in {before}"
+        phases[entry.subject] = str(entry.data.get("to_phase"))
+    for row in facts.rollouts:
+        if phases.get(row.id) != row.phase:
+            yield f"{row.id} is in {row.phase}, the ledger says {phases.get(row.id)}"
+        if row.active == (Phase(row.phase) in FINAL):
+            yield f"{row.id} is in {row.phase} and {'' if row.active else 'in'}active"
+    for row in facts.cycles:
+        if phases.get(row.id) != row.phase:
+            yield f"{row.id} is in {row.phase}, the ledger says {phases.get(row.id)}"
+        if row.active != (cycle_table.Phase(row.phase) in cycle_table.OPEN):
+            yield f"{row.id} is in {row.phase} and {'' if row.active else 'in'}active"
+
+
+def _control_moved(facts: Facts, before: RouteFile, after: RouteFile) -> Iterator[str]:
+    """What serves changes by a promotion, by a way back, or from the base to the identity, and by nothing else."""
+    old, new = before.route(facts.alias), after.route(facts.alias)
+    if old is None or new is None or old.control == new.control or ":" in after.reason:
+        return
+    promoted = old.split is not None and new.control == old.split.candidate
+    resumed = new.split is not None and new.split.candidate == old.control  # the promotion's rows never came
+    if not (promoted or resumed) and (old.control, new.control) != (None, facts.identity):
+        yield f"control moved from {old.control} to {new.control} by {after.reason}"
+
+
+def _moved(kind: str, before: str | None, signal: str) -> str | None:
+    if before is None:
+        return None
+    if kind == "cycle":
+        move = cycle_table.TABLE.get((cycle_table.Phase(before), cycle_table.Signal(signal)))
+    else:
+        move = TABLE.get((Phase(before), Signal(signal)))
+    return None if move is None else move.value
+
+
+_NEEDS: Final[Mapping[Phase, Sequence[str]]] = {
+    Phase.CANARY_SMALL: ("e_non_inferior_small",),
+    Phase.CANARY_HALF: ("e_superior_in_slice", "e_non_inferior_half"),
+}
+
+
+def data_before_promotion(facts: Facts) -> Iterator[str]:
+    """R6."""
+    rows = {r.id: r for r in facts.rollouts}
+    for entry in facts.ledger[facts.ledger_from :]:
+        if entry.kind != "rollout" or entry.actor != "daemon":
+            continue
+        row, phase, to = rows.get(entry.subject), entry.data.get("from_phase"), entry.data.get("to_phase")
+        passed = phase in _NEEDS and to in (Phase.CANARY_HALF, Phase.AWAITING_PROMOTION, Phase.PROBATION)
+        if row is None or not (passed or to == Phase.PROMOTED):
+            continue
+        config = RolloutConfig.model_validate(row.data["config"])
+        seen = entry.data
+        for name in _NEEDS.get(Phase(str(phase)), ()):
+            if not float(seen.get(name, 0.0)) >= config.threshold:
+                yield f"{row.id} passed {phase} with {name} = {seen.get(name)}, {config.threshold} are needed"
+        least = min(float(seen.get(f"units_matured_{arm}", 0.0)) for arm in ("control", "canary"))
+        if least < config.min_units_per_arm and not _forced(facts, row.id):
+            yield f"{row.id} passed {phase} with {least} matured units in an arm"
+        if not _recomputed(facts, row.id, config, seen):
+            yield f"{row.id}: no recorded units give the numbers with which it passed {phase}"
+
+
+def _forced(facts: Facts, rollout: str) -> bool:
+    """Whether a person moved it past the statistics."""
+    return any(e.subject == rollout and e.reason == "promoted_by_person" for e in facts.ledger)
+
+
+def _recomputed(facts: Facts, rollout: str, config: RolloutConfig, seen: Mapping[str, object]) -> bool:
+    """Whether some prefix of the recorded units gives exactly these numbers."""
+    state = Processes()
+    wanted = {name: value for name, value in seen.items() if name.startswith(("e_", "units"))}
+    units = {unit.seq: unit for unit in facts.units.get(rollout, ())}
+    for event in (None, *facts.unit_events.get(rollout, ())):
+        if event is not None:
+            state = processes.apply(state, _as_applied(event, units[event.unit]), config)
+        if state.assigned == wanted.get("units") and state.rewarded == wanted.get("units_rewarded"):
+            found = numbers(state)
+            if all(found.get(name) == value for name, value in wanted.items()):
+                return True
+    return False
+
+
+def _as_applied(event: UnitEvent, unit: Unit) -> processes.UnitEvent:
+    return processes.UnitEvent(
+        seq=event.seq,
+        path=Path(event.path),
+        unit=event.unit,
+        canary=unit.arm == "canary",
+        propensity=unit.propensity,
+        value=event.value,
+        in_slice=unit.in_slice,
+        at=event.at,
+    )

@@ -1,0 +1,73 @@
+"""E1 to E3: events are kept once, counted once, and a second delivery or a restart changes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, cast
+
+from daemon.invariants.facts import Events, Facts
+from daemon.store.units import Unit, UnitEvent
+from deploy.processes import Path
+
+
+def _below(events: Events, kind: str) -> set[str]:
+    return {x.event for x in events.log if x.kind == kind and x.offset < events.committed.get(x.position, 0)}
+
+
+def stored_once(facts: Facts) -> Iterator[str]:
+    """E1."""
+    events = facts.events
+    if events is None:
+        return
+    for kind, kept in (("exchange", events.exchanges), ("feedback", events.feedback)):
+        wanted = _below(events, kind)
+        if wanted ^ kept:
+            yield f"{kind}: lost {sorted(wanted - kept)[:3]}, from nowhere {sorted(kept - wanted)[:3]}"
+    for one in events.log:
+        place = (*one.position, one.offset)
+        read = one.offset < events.committed.get(one.position, 0)
+        if one.kind == "broken" and (place in events.letters) != read:
+            yield f"broken record at {place}: {'no letter' if read else 'a letter before it was committed'}"
+
+
+def counted_once(facts: Facts) -> Iterator[str]:
+    """E2."""
+    events = facts.events
+    if events is None:
+        return
+    for name, kind in (("exchanges", "exchange"), ("feedback", "feedback")):
+        counted, wanted = events.counters.get(name, 0), len(_below(events, kind))
+        if counted != wanted:
+            yield f"counter {name} is {counted}, the log holds {wanted}"
+    wanted = _below(events, "exchange")
+    wrong = {one: n for one, n in events.watched.items() if n != 1 or one not in wanted}
+    if wrong or set(events.watched) != wanted:
+        yield f"detectors: wrongly {dict(list(wrong.items())[:3])}, not {sorted(wanted - events.watched.keys())[:3]}"
+    for rollout, found in facts.units.items():
+        yield from _units_once(rollout, found, facts.unit_events.get(rollout, ()))
+
+
+def same_again(facts: Facts) -> Iterator[str]:
+    """E3."""
+    if facts.again is None or facts.again[0] == facts.again[1]:
+        return
+    before, after = facts.again
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        old, new = cast("Mapping[str, object]", before), cast("Mapping[str, object]", after)
+        changed = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+        yield f"a redelivery changed {', '.join(changed)}"
+    else:
+        yield f"a restart changed {before} to {after}"
+
+
+_ONCE: Final = ((Path.ASSIGNED.value,), (Path.PROMOTE.value, Path.CLOSED.value), (Path.HARM.value,))
+
+
+def _units_once(rollout: str, found: Sequence[Unit], events: Sequence[UnitEvent]) -> Iterator[str]:
+    if len({u.session for u in found}) != len(found):
+        yield f"{rollout}: a session is two units"
+    for paths in _ONCE:
+        often = [unit for unit, n in Counter(e.unit for e in events if e.path in paths).items() if n > 1]
+        if often:
+            yield f"{rollout}: unit {often[0]} counted again on {'/'.join(paths)}"

@@ -1,0 +1,114 @@
+"""R1 to R4: who writes routes, when there is a share, where one can go back to, what is never served again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from daemon.invariants.facts import Facts, split_of, weighted
+from deploy.rollout import LIVE, Phase
+from deploy.routes import RouteFile
+
+
+def one_rollout_one_epoch(facts: Facts) -> Iterator[str]:
+    """R1."""
+    active = [r.id for r in facts.rollouts if r.active]
+    if len(active) > 1:
+        yield f"{len(active)} active rollouts: {active}"
+    for before, after in pairwise(facts.written[max(0, facts.written_from - 1) :]):
+        old, new = before.file, after.file
+        if new.epoch < old.epoch or (new.epoch == old.epoch and not _renewal(old, new)):
+            yield f"epoch {new.epoch} ({new.actor}, {new.reason}) after {old.epoch} ({old.actor}, {old.reason})"
+    epoch = 0 if facts.file is None else facts.file.epoch
+    if facts.fence > epoch:
+        yield f"the store's epoch {facts.fence} is above the host's {epoch}"
+    for replica in facts.replicas:
+        if replica.epoch > epoch:
+            yield f"{replica.name} holds epoch {replica.epoch}, the host {epoch}"
+
+
+def _renewal(old: RouteFile, new: RouteFile) -> bool:
+    """Whether only the age of leases differs, and none is older."""
+    if len(old.routes) != len(new.routes):
+        return False
+    for a, b in zip(old.routes, new.routes, strict=True):
+        if (a.alias, a.control, a.split is None) != (b.alias, b.control, b.split is None):
+            return False
+        if a.split is not None and b.split is not None:
+            same = a.split.model_copy(update={"lease_seq": b.split.lease_seq}) == b.split
+            if not same or b.split.lease_seq < a.split.lease_seq:
+                return False
+    return True
+
+
+def weight_only_in_a_rollout(facts: Facts) -> Iterator[str]:
+    """R2."""
+    split = split_of(facts.file, facts.alias)
+    if split is None:
+        return
+    row = next((r for r in facts.rollouts if r.active), None)
+    if row is None or row.id != split.rollout:
+        yield f"{split.candidate} has {split.share} for {split.rollout}; active is {None if row is None else row.id}"
+    elif Phase(row.phase) not in LIVE or row.candidate != split.candidate:
+        yield f"{split.candidate} has {split.share} while {row.id} of {row.candidate} is {row.phase}"
+
+
+def a_way_back_is_resident(facts: Facts) -> Iterator[str]:
+    """R3."""
+    file = facts.file
+    route = None if file is None else file.route(facts.alias)
+    if route is None or route.control is None or facts.identity is None:
+        return
+    targets = {facts.identity, *(_below_in_stack(facts, route.control))}
+    if route.split is not None:
+        targets = {route.control}
+    for replica in facts.replicas:
+        if replica.settled and replica.ready and not targets & replica.holds:
+            yield f"{replica.name} serves {route.control} and holds none of {sorted(targets)}"
+
+
+def _below_in_stack(facts: Facts, control: str) -> list[str]:
+    promoted = [v for v in facts.versions.values() if v.status == "promoted" and v.kind != "identity"]
+    stack = [v.version for v in sorted(promoted, key=lambda v: v.promoted_at or 0.0, reverse=True)]
+    return stack[stack.index(control) + 1 :] if control in stack else stack
+
+
+def never_again(facts: Facts) -> Iterator[str]:
+    """R4."""
+    for version in weighted(facts.file, facts.alias):
+        if version in facts.denied:
+            yield f"{version} is denied and has weight"
+    if facts.written_from < len(facts.written):
+        yield from _left_and_back(facts)
+    yield from _learned_from_suspended(facts)
+
+
+def _left_and_back(facts: Facts) -> Iterator[str]:
+    """By the route files alone, which know of a rollback before any row does."""
+    left: dict[str, int] = {}
+    before: list[str] = []
+    for number, written in enumerate(facts.written):
+        served = weighted(written.file, facts.alias)
+        head = written.file.reason.partition(":")[0]
+        if head in ("rollback", Phase.ROLLED_BACK.value):
+            left |= {version: written.file.epoch for version in before if version not in served}
+        if number >= facts.written_from:
+            for version in served:
+                if version in left and version != facts.identity:
+                    yield f"{version} was left at epoch {left[version]} and is back at {written.file.epoch}"
+        before = served
+
+
+def _learned_from_suspended(facts: Facts) -> Iterator[str]:
+    """In the ledger's order: what was suspended before a rollout began."""
+    if facts.ledger_from >= len(facts.ledger):
+        return
+    suspended: set[str] = set()
+    for number, entry in enumerate(facts.ledger):
+        if entry.kind == "suspension":
+            suspended |= facts.learned.get(str(entry.data.get("buffer")), set())
+        if number < facts.ledger_from or entry.kind != "rollout" or "signal" in entry.data or not suspended:
+            continue
+        row = facts.versions.get(str(entry.data.get("candidate")))
+        if row is not None and row.buffer is not None and facts.learned.get(row.buffer, set()) & suspended:
+            yield f"{entry.subject} of {row.version} began after its examples were suspended"

@@ -1,0 +1,43 @@
+"""What the rollouts of a year may promote wrongly, all together. Pure.
+
+Each rollout may promote wrongly with probability alpha, so the alphas of the last 365 days sum to the expected number
+of wrong promotions, were every candidate worthless. The next rollout gets its preset's alpha, but never more than a
+tenth of what is left of the budget: the first ten of a year pay nothing for the rule, a deployment that never rests
+asks for ever more evidence, and none is refused. Only promotions are rationed; the way back keeps its alpha.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from deploy.rollout_config import RolloutConfig
+
+YEAR_S: Final = 365 * 86400.0
+SHARE: Final = 0.1
+"""Largest share of what is left that one rollout may spend."""
+LEAST: Final = 1e-6
+"""Alpha of a rollout when nothing is left (an e-value of a million)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """A rollout that met traffic: when it began (seconds) and its chance of a wrong promotion."""
+
+    at: float
+    alpha: float
+
+
+def alpha_for_next(spent: Iterable[Spent], now: float, config: RolloutConfig) -> float:
+    """Chance of a wrong promotion that the next rollout may take.
+
+    >>> config = RolloutConfig()
+    >>> alpha_for_next([], 0.0, config)
+    0.05
+    >>> round(alpha_for_next([Spent(0.0, 0.05)] * 15, 1.0, config), 4)
+    0.025
+    """
+    used = sum(s.alpha for s in spent if now - YEAR_S < s.at)
+    left = max(config.wrong_promotions_a_year - used, 0.0)
+    return max(min(config.alpha, SHARE * left), LEAST)

@@ -1,0 +1,1 @@
+"""What the drift bench is made of; no program itself."""

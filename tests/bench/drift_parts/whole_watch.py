@@ -1,0 +1,139 @@
+"""The whole watch on the project's own world: from an exchange to the confirmed alarm, its slice and its cause."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from statistics import median
+
+from daemon.demo.world.build import build_world
+from daemon.demo.world.questions import DeskWorld
+from monitors.alarms import Alarm, AlarmKind
+from monitors.watch import Watch, WatchConfig
+from streams.events import Exchange
+from tests.bench.drift_parts.bars import Bars
+from tests.bench.drift_parts.delays import Delays
+from tests.monitors.traffic import exchange
+
+QUIET, HORIZON = 2_600, 1_500
+BARS = {0.5: 115, 0.25: 285, 0.1: 1_100}
+"""Exchanges from the onset to the confirmed alarm with its slice: what MEWMA and a classifier took before novelty."""
+MISSED = {0.5: 0.0, 0.25: 0.12, 0.1: 0.5}
+COST_BAR = 150.0
+RATED, RIGHT, CORRECTED = 0.4, 0.85, 0.5
+"""Share of exchanges that are rated, of replies that are right, of wrong ones that somebody corrects."""
+CONCEPT_BAR = 120
+"""Rewards until changed answers to half of the old questions are told, at a budget of 50,000 exchanges."""
+
+
+@dataclass
+class Run:
+    """What one run of a watch gave."""
+
+    false: int = 0
+    delay: float = math.inf
+    recall: float = 0.0
+    outside: float = 0.0
+    cost: list[float] = field(default_factory=list[float])
+
+
+def _traffic(world: DeskWorld, share: float, count: int, first: int, seed: int) -> Iterator[tuple[Exchange, str]]:
+    """Exchanges with their desks; sessions of 1 to 3 questions to one desk, of 500 people."""
+    rng = random.Random(f"{seed}/{first}")
+    left, desk, session, who = 0, "", 0, 0
+    for index in range(first, first + count):
+        if left == 0:
+            session += 1
+            left, who = rng.randint(1, 3), rng.randrange(500)
+            desk = world.new_desks[0] if rng.random() < share else rng.choice(list(world.old_desks))
+        left -= 1
+        text = world.ask(desk, rng).text
+        yield exchange(index, text, f"s{first}-{session}", f"u{who}"), desk
+
+
+def new_desk(world: DeskWorld, share: float, seed: int) -> Run:
+    """A desk never seen takes a share of the traffic."""
+    watch, run = Watch(WatchConfig(), seed), Run()
+    quiet = [event for event, _ in _traffic(world, 0.0, QUIET, 0, seed)]
+    for event in quiet[:-500]:
+        run.false += sum(alarm.acts for alarm in watch.observe_exchange(event))
+    begun = time.process_time()
+    for event in quiet[-500:]:
+        run.false += sum(alarm.acts for alarm in watch.observe_exchange(event))
+    run.cost.append((time.process_time() - begun) / 500 * 1e6)
+    for number, (event, _) in enumerate(_traffic(world, share, HORIZON, QUIET, seed)):
+        found = [alarm for alarm in watch.observe_exchange(event) if alarm.acts]
+        if found:
+            run.delay = number + 1.0
+            inside = found[0].slice
+            rng = random.Random(seed)
+            if inside is not None:
+                run.recall = sum(inside.contains(world.ask(world.new_desks[0], rng).text) for _ in range(200)) / 200
+                old = [world.ask(rng.choice(list(world.old_desks)), rng).text for _ in range(200)]
+                run.outside = sum(map(inside.contains, old)) / 200
+            break
+    return run
+
+
+def rewarded(world: DeskWorld, changed: bool, seed: int) -> tuple[float, str, str]:
+    """Rewards until the alarm after the onset, its cause and its words; ``changed``: answers change, else a new desk
+    whose questions are answered wrong.
+    """
+    watch, rng = Watch(WatchConfig(), seed), random.Random(f"rewards/{seed}")
+    desks = list(world.old_desks)
+    hit = set(desks[::2])
+    rated = 0
+    for index, (event, desk) in enumerate(_with_onset(world, 0.0 if changed else 0.5, seed)):
+        drifted = index >= QUIET
+        watch.observe_exchange(event)
+        wrong = drifted and (desk in hit if changed else desk in world.new_desks)
+        if rng.random() >= RATED:
+            continue
+        rated += drifted
+        reward = float(not wrong and rng.random() < RIGHT)
+        found = watch.observe_reward(event, reward, corrected=reward == 0.0 and rng.random() < CORRECTED)
+        told: list[Alarm] = [a for a in found if a.acts and a.kind in (AlarmKind.REWARD, AlarmKind.FEEDBACK)]
+        if told:
+            terms = told[0].evidence.get("terms")
+            moved = " ".join(terms) if isinstance(terms, list) else ""
+            return (float(rated) if drifted else -1.0), told[0].cause, moved
+    return math.inf, "", ""
+
+
+def _with_onset(world: DeskWorld, share: float, seed: int) -> Iterator[tuple[Exchange, str]]:
+    yield from _traffic(world, 0.0, QUIET, 0, seed)
+    yield from _traffic(world, share, HORIZON, QUIET, seed)
+
+
+def table(bars: Bars, seeds: int) -> None:
+    """All of it."""
+    worlds = [build_world(None, None, seed) for seed in range(seeds)]
+    runs = {share: [new_desk(world, share, n) for n, world in enumerate(worlds)] for share in BARS}
+    for share, most in BARS.items():
+        delays = Delays([run.delay for run in runs[share]])
+        bars.delay(
+            f"own world, new desk at {share:.0%}",
+            delays,
+            most,
+            0.12 if share > 0.2 else 0.5,
+            WatchConfig().events_between_false_alarms,
+        )
+        recall, outside = ([getattr(run, name) for run in runs[share]] for name in ("recall", "outside"))
+        least, most_old = min(recall), max(outside)
+        print(f"{'':40} slice at the alarm: recall {median(recall):.2f} (least {least:.2f}), of the old {most_old:.3f}")
+    everything = [run for found in runs.values() for run in found]
+    false = sum(run.false for run in everything)
+    bars.line("own world, false alarms", f"{false} in {len(everything) * QUIET:,} exchanges", "0", false == 0)
+    cost = median(c for run in everything for c in run.cost)
+    bars.line("cost of an exchange, all monitors", f"{cost:.0f} microseconds", f"<= {COST_BAR:.0f}", cost <= COST_BAR)
+    for changed, cause in ((True, "changed_answers"), (False, "new_inputs")):
+        found = [rewarded(world, changed, n) for n, world in enumerate(worlds)]
+        delays = Delays([d for d, _, _ in found if d > 0], sum(d < 0 for d, _, _ in found))
+        name = "changed answers" if changed else "new desk answered wrong"
+        bars.delay(f"rewards, {name}", delays, CONCEPT_BAR, 0.0, WatchConfig().events_between_false_alarms)
+        right = sum(c == cause for _, c, _ in found)
+        bars.line(f"cause named {cause}", f"{right} of {len(found)} alarms", ">= 0.9", right >= 0.9 * len(found))
+        print(f"{'':40} words that moved: {found[0][2]}")

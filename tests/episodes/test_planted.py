@@ -1,0 +1,259 @@
+"""Each invariant has a planted bug that it must catch: a checker that never fails proves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import pytest
+
+import daemon.adoption
+import daemon.ingest
+import daemon.live_evidence
+import daemon.rollback
+import daemon.rolling
+import daemon.rollout_start
+import tests.episodes.host
+from daemon.controller import Controller
+from daemon.ingest import Ingest
+from daemon.invariants import INVARIANTS
+from daemon.residency import Residence, Residency
+from daemon.residents import Residents
+from daemon.rolling import Rolling
+from daemon.routing import Overtaken, Routing
+from daemon.standing import standing
+from daemon.store import rollouts
+from deploy.driver_errors import StaleRoute
+from deploy.rollout import Phase, Signal
+from deploy.verdict import Judgement
+from monitors.gate import GateReason, GateResult
+from streams.join import Joiner
+from tests.episodes.episode import Episode
+from tests.episodes.played import Gate
+from tests.episodes.world import stage
+
+MOST: Final = 400
+"""Seeds within which a bug must show."""
+Plant = Callable[[pytest.MonkeyPatch], None]
+PLANTED: Final[dict[str, tuple[str, Plant]]] = {}
+
+
+def plant(invariant: str) -> Callable[[Plant], Plant]:
+    """A bug that this invariant must see."""
+
+    def keep(bug: Plant) -> Plant:
+        PLANTED[bug.__name__] = (invariant, bug)
+        return bug
+
+    return keep
+
+
+def nothing(*_args: Any, **_more: Any) -> None:
+    """Does nothing."""
+
+
+def always(value: Any) -> Callable[..., Any]:
+    """Answers with one value whatever it is asked."""
+
+    def answer(*_args: Any, **_more: Any) -> Any:
+        return value
+
+    return answer
+
+
+@plant("E1")
+def a_batch_that_failed_is_not_read_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Ingest, "_begin", getattr(Ingest, "_restore"))  # noqa: B009
+
+
+@plant("E2")
+def a_duplicate_counts_again(patch: pytest.MonkeyPatch) -> None:
+    honest: Any = getattr(Ingest, "_insert")  # noqa: B009
+
+    def insert(self: Ingest, tx: Any, decoded: Any) -> Any:
+        _, said, first = honest(self, tx, decoded)
+        return {d.event_id for d in decoded}, said, first
+
+    patch.setattr(Ingest, "_insert", insert)
+
+
+@plant("E3")
+def a_seen_feedback_is_new_to_a_joiner(patch: pytest.MonkeyPatch) -> None:
+    insert: Any = daemon.ingest.feedback.insert_new
+
+    def every(tx: Any, said: Any) -> set[str]:
+        return insert(tx, said) | {f.feedback_id for f in said}
+
+    patch.setattr(daemon.ingest.feedback, "insert_new", every)
+    patch.setattr(Joiner, "_remember", always(True))
+
+
+@plant("E3")
+def a_restart_forgets_the_order_of_units(patch: pytest.MonkeyPatch) -> None:
+    honest: Any = daemon.live_evidence.Evidence.restore
+
+    def restore(*args: Any) -> Any:
+        return honest(*args[:-1], [e for e in args[-1] if e.seq % 5])
+
+    patch.setattr(daemon.live_evidence.Evidence, "restore", restore)
+
+
+@plant("A1")
+def nothing_is_proved_before_it_gets_weight(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Residency, "everywhere", always(Residence(True, "resident")))
+
+
+@plant("A1")
+def a_failed_gate_passes(patch: pytest.MonkeyPatch) -> None:
+    def result(self: Gate, _cycle: object, _version: str, _champion: object) -> Any:
+        found = GateResult(verdict="fail", reason=GateReason.OLD_DESKS_WORSE, checks=())
+        return _Lying(found)
+
+    patch.setattr(Gate, "result", result)
+
+
+class _Lying:
+    """A gate's result that says another verdict than it records."""
+
+    verdict = "pass"
+
+    def __init__(self, found: GateResult) -> None:
+        self._found = found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._found, name)
+
+
+@plant("A1")
+def a_proof_that_the_store_did_not_take_is_taken_for_recorded(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Residency, "_is_recorded", always(True))
+
+
+@plant("A3")
+def a_gateway_is_always_ready(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(tests.episodes.host, "missing_champions", always([]))
+
+
+@plant("R1")
+def an_agent_takes_any_epoch_from_a_writer_that_does_not_look(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(tests.episodes.host, "is_newer", always(True))
+    patch.setattr(Routing, "adopt", _generation)
+
+
+def _generation(self: Routing, _found: object) -> int:
+    return self.generation
+
+
+@plant("R2")
+def the_rows_end_a_rollout_and_nobody_ends_its_share(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Rolling, "_leave", nothing)
+
+
+@plant("R3")
+def only_the_champion_is_kept_resident(patch: pytest.MonkeyPatch) -> None:
+    honest = Residents.keep
+
+    def keep(self: Residents, versions: Any, replicas: Any) -> Any:
+        return honest(self, versions[:1], replicas)
+
+    patch.setattr(Residents, "keep", keep)
+
+
+@plant("R4")
+def nobody_writes_the_deny_list(patch: pytest.MonkeyPatch) -> None:
+    for module in (daemon.adoption, daemon.rollback, daemon.rolling):
+        patch.setattr(module, "deny", nothing)
+    patch.setattr(daemon.rollout_start, "standing", _by_the_rows_alone)
+
+
+@plant("R5")
+def a_version_that_was_passed_over_stays_in_the_stack(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(daemon.rollback, "_between", always([]))
+    patch.setattr(daemon.rollout_start, "standing", _by_the_rows_alone)
+
+
+def _by_the_rows_alone(read: Any, deployment: str, identity: str | None, _route: object) -> Any:
+    return standing(read, deployment, identity, None)
+
+
+@plant("R4")
+def suspended_examples_do_not_matter(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(daemon.rollout_start.suspended, "all_ids", always(frozenset[str]()))
+
+
+@plant("R5")
+def a_rollback_ends_a_rollout_without_a_word(patch: pytest.MonkeyPatch) -> None:
+    def end(tx: Any, _deployment: str, row: rollouts.Rollout, _by: object, now: float) -> None:
+        rollouts.update_phase(tx, row.id, phase=Phase.ABORTED.value, reason="gone", at=now, ended=True)
+
+    patch.setattr(daemon.rollback, "_end", end)
+
+
+@plant("R6")
+def a_step_passes_without_data(patch: pytest.MonkeyPatch) -> None:
+    def judge(phase: Phase, *_more: Any) -> Judgement:
+        forward = Signal.NO_HARM if phase is Phase.PROBATION else Signal.STEP_PASSED
+        return Judgement(None if phase is Phase.AWAITING_PROMOTION else forward, "why_not", {})
+
+    patch.setattr(daemon.rolling, "judge", judge)
+
+
+@plant("L1")
+def a_deadline_is_never_reached(patch: pytest.MonkeyPatch) -> None:
+    honest: Any = getattr(Rolling, "_look")  # noqa: B009
+
+    def look(self: Rolling, *args: Any) -> Any:
+        signal, reason, facts = honest(self, *args)
+        return None if signal is Signal.DEADLINE else signal, reason, facts
+
+    patch.setattr(Rolling, "_look", look)
+
+
+@plant("L1")
+def a_lease_is_renewed_by_the_wall_clock(patch: pytest.MonkeyPatch) -> None:
+    honest = Routing.renew
+
+    def renew(self: Routing, every_s: float) -> bool:
+        known: Any = self
+        return known._clock() - known._renewed_at >= every_s and honest(self, every_s)
+
+    patch.setattr(Routing, "renew", renew)
+
+
+@plant("L2")
+def a_faster_writer_ends_a_rollback(patch: pytest.MonkeyPatch) -> None:
+    honest = Routing.serve
+
+    def serve(self: Routing, *args: Any, **more: Any) -> Any:
+        try:
+            return honest(self, *args, **more)
+        except Overtaken as error:
+            if isinstance(error.__cause__, StaleRoute):
+                raise error.__cause__ from None
+            raise
+
+    patch.setattr(Routing, "serve", serve)
+
+
+@plant("L2")
+def a_rollback_goes_to_what_is_not_loaded(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Controller, "_held", always(True))
+
+
+def test_every_invariant_has_a_planted_bug() -> None:
+    assert {name for name, _ in PLANTED.values()} == {one.name for one in INVARIANTS}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bug", PLANTED)
+def test_a_planted_bug_is_caught_by_its_invariant(bug: str) -> None:
+    name, put = PLANTED[bug]
+    invariant = tuple(one for one in INVARIANTS if one.name == name)
+    with stage(), pytest.MonkeyPatch.context() as patch:  # taken back before the stage is
+        put(patch)
+        for seed in range(MOST):
+            found = Episode(seed, invariants=invariant).play()
+            if found is not None and found.broken.name == name:
+                print(f"{bug}: {name} at seed {seed}, step {found.step}: {found.broken.detail}")
+                return
+    pytest.fail(f"{MOST} episodes and {name} saw nothing of: {bug}")
