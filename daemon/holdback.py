@@ -46,7 +46,7 @@ class Facts:
     """Whether the anchor was promoted, or is the identity version."""
     denied: bool
     resident: bool
-    """Whether every replica that answers holds and proved it."""
+    """Whether every replica that answers holds and proved it, and the champion too: a route names both anew (A1)."""
     held: bool
     """Whether a holdback on this anchor and share is in the route."""
     paused: bool = False
@@ -65,7 +65,7 @@ def decide(config: HoldbackConfig, facts: Facts) -> tuple[bool, str]:
         (facts.denied, "anchor_denied"),
         (facts.anchor == facts.champion, "anchor_serves"),
         (facts.paused and not facts.held, "paused"),
-        (not facts.resident and not facts.held, "anchor_not_resident"),
+        (not facts.resident and not facts.held, "not_resident"),
     ):
         if stops:
             return False, reason
@@ -117,7 +117,7 @@ class Holding:
                 anchor,
                 anchor is not None and self._accepted(read, anchor),
                 anchor is not None and denials.is_denied(read, anchor),
-                _resident(seen, anchor),
+                _resident(seen, anchor, champion),
                 current is not None and (current.anchor, current.share) == (anchor, self._config.share),
                 paused,
             )
@@ -184,6 +184,6 @@ class Holding:
         ledger.append(tx, self._deployment, "holdback", subject, reason, actor="daemon", at=now, data=data)
 
 
-def _resident(seen: Observation, anchor: str | None) -> bool:
+def _resident(seen: Observation, *versions: str | None) -> bool:
     alive = [r for r in seen.replicas if r.alive]
-    return anchor is not None and bool(alive) and all(r.proved.get(anchor) for r in alive)
+    return bool(alive) and all(v is not None and r.proved.get(v) for r in alive for v in versions)

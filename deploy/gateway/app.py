@@ -69,7 +69,6 @@ class Gateway:
         self._hot = HotKeys(config.hot_key_share, config.hot_key_window)
         self._holder = RouteHolder(monotonic)
         self._traffic = Traffic(wall)
-        self._proved: frozenset[str] = frozenset()
         self._capture: Capture | None = None
         if config.capture.enabled:
             source = f"/gateway/{config.host}"
@@ -171,7 +170,7 @@ class Gateway:
             await self._feedback(receive, send)
             return
         if path == "/homeostat/ready" and method == "GET":
-            missing = control.missing_champions(self._holder.held, self._proved)
+            missing = control.missing_champions(self._holder.held, self._server.proved)
             await answer(send, 503 if missing else 200, {"ready": not missing})
             return
         client = scope.get("client")
@@ -221,11 +220,11 @@ class Gateway:
             await answer(send, status, content)
             return
         try:
-            self._proved = frozenset(msgspec.json.decode(body.data, type=list[str]))
+            self._server.proved = frozenset(msgspec.json.decode(body.data, type=list[str]))
         except msgspec.MsgspecError:
             await answer(send, 422, error("body: a list of version names expected", "BadRequestError", 422, "body"))
             return
-        await answer(send, 200, {"proved": sorted(self._proved)})
+        await answer(send, 200, {"proved": sorted(self._server.proved)})
 
     def state(self) -> dict[str, object]:
         """What operators see of this gateway: ``GET /homeostat/gateway``."""
@@ -239,7 +238,7 @@ class Gateway:
             "off": self._watch.off,
             "lease_left_s": leases,
             "versions": self._traffic.snapshot(),
-            "proved": sorted(self._proved),
+            "proved": sorted(self._server.proved),
             "queued": capture.waiting if capture else 0,
             "dropped": capture.dropped if capture else 0,
             "hot_sessions": sorted(self._hot.hot),

@@ -42,8 +42,11 @@ def position(rollout: str, session: str) -> float:
     return (int.from_bytes(digest, "big") >> 11) / (1 << 53)
 
 
-def choose(route: Route | None, lease_live: bool, session: str) -> Choice:
-    """Where a session's next request goes.
+def choose(route: Route | None, lease_live: bool, session: str, proved: frozenset[str] = frozenset()) -> Choice:
+    """Where a session's next request goes. ``proved``: versions whose effect was proved on this replica.
+
+    A session that is held back is answered by the control where the anchor is not proved: a restarted replica has it
+    back in a moment, and its arm stays what was drawn (intention to treat).
 
     While the lease is dead the request is marked as control with propensity 0: its session met the rollout without a
     chance of the canary, and so is no unit of it.
@@ -52,7 +55,8 @@ def choose(route: Route | None, lease_live: bool, session: str) -> Choice:
         return Choice(None, Reason.NO_ROUTE)
     held = route.holdback
     if held is not None and position(held.id, session) < held.share:
-        return Choice(held.anchor, Reason.HOLDBACK, "holdback", held.share, held.id)
+        version = held.anchor if held.anchor in proved else route.control
+        return Choice(version, Reason.HOLDBACK, "holdback", held.share, held.id)
     split = route.split
     if split is None:
         return Choice(route.control, Reason.NO_SPLIT)

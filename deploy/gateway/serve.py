@@ -87,6 +87,8 @@ class Server:
         self._capture = capture
         self._counters = counters
         self._clock = clock
+        self.proved: frozenset[str] = frozenset()
+        """Versions whose effect was proved on this replica, as the agent told last."""
 
     def ticket(
         self, plan: Plan, body: bytes, scope: Scope, receive: Receive, send: Send, started: float, show: bool
@@ -134,7 +136,7 @@ class Server:
             return choose(None, False, "")
         ticket.epoch = held.file.epoch
         live = held.live(alias, self._clock.monotonic())
-        return choose(held.routes.get(alias), live, ticket.plan.client.session)
+        return choose(held.routes.get(alias), live, ticket.plan.client.session, self.proved)
 
     def _next(self, ticket: Ticket, candidate_failed: bool) -> str | None:
         self._counters.fallbacks.labels("candidate_failed" if candidate_failed else "champion_missing").inc()

@@ -28,7 +28,7 @@ READY = Facts(champion=NEW, anchor=IDENTITY, accepted=True, denied=False, reside
         (ON, READY, True, "holdback_started"),
         (ON, replace(READY, held=True), True, "holdback_held"),
         (ON, replace(READY, held=True, resident=False), True, "holdback_held"),
-        (ON, replace(READY, resident=False), False, "anchor_not_resident"),
+        (ON, replace(READY, resident=False), False, "not_resident"),
         (ON, replace(READY, paused=True), False, "paused"),
         (ON, replace(READY, paused=True, held=True), True, "holdback_held"),
         (ON, replace(READY, champion=None, held=True), False, "nothing_promoted"),
@@ -189,6 +189,16 @@ def test_a_kill_between_record_and_route_or_after_the_route_changes_nothing(benc
     writes = len(bench.host.history)
     ticked(bench, 2)
     assert known(bench).started_at is not None and len(bench.host.history) == writes
+
+
+def test_it_waits_for_a_champion_that_a_replica_has_lost(bench: HoldingBench) -> None:
+    bench.host.without_effect.add(NEW)
+    serving(bench, NEW)
+    assert held(bench.host) is None
+    bench.host.without_effect.clear()
+    bench.now += 1000.0
+    ticked(bench, 3)
+    assert held(bench.host) is not None
 
 
 def test_an_anchor_that_was_never_promoted_is_not_taken(bench: HoldingBench) -> None:

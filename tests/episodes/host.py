@@ -182,7 +182,7 @@ class Host:
         """Where a gateway sends a session."""
         held = replica.held
         route = None if held is None else held.routes.get(ALIAS)
-        return choose(route, held is not None and held.live(ALIAS, self.mono()), session)
+        return choose(route, held is not None and held.live(ALIAS, self.mono()), session, replica.told)
 
     def forget(self) -> None:
         """The agent lived in the daemon that died."""

@@ -17,8 +17,7 @@ from daemon.explain.rollout_words import REASONS
 from daemon.store import Store, alarms, buffers, cycles, denials, feedback, tables, versions
 from daemon.store import exchanges as exchange_rows
 from daemon.store.alarms import AlarmRow
-from deploy.fleet import FLEET_REASONS
-from deploy.guards import GUARDS
+from deploy.verdict import REASONS as VERDICTS
 from tests.daemon.events import exchange
 from tests.daemon.events import feedback as said
 from tests.daemon.fakes import FakeController
@@ -203,8 +202,8 @@ def test_unknown_ids_are_404_and_a_story_alone_is_no_explanation(api: TestClient
     assert [entry["subject"] for entry in answer["story"]] == ["d1"]
 
 
-def test_every_guardrail_has_words() -> None:
-    assert {*FLEET_REASONS, *(guard.reason for guard in GUARDS.values())} - set(REASONS) == set()
+def test_every_reason_of_a_verdict_has_words() -> None:
+    assert VERDICTS - set(REASONS) == set()
 
 
 def test_a_smaller_error_of_promotion_is_a_higher_threshold_for_steps_alone(api: TestClient, store: Store) -> None:
