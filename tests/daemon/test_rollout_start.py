@@ -7,6 +7,7 @@ import pytest
 from daemon.config import Config
 from daemon.rollout_start import RolloutStart
 from daemon.store import Store, Tx, cycles, exchanges, rollouts, versions
+from deploy.guards import Bounds
 from deploy.rollout import Phase, RolloutConfig
 from tests.daemon.events import exchange
 
@@ -19,7 +20,7 @@ def opened(store: Store, config: Config) -> rollouts.Rollout:
     with store.begin() as tx:
         version(tx)
         cycle = cycles.Cycle("c1", "support", "a1", "rolling", True, "test", {}, NOW, NOW)
-        name = RolloutStart(config, "support-aaaaaaaaaaaa", lambda: NOW).start(tx, cycle, VERSION)
+        name = RolloutStart(config, "support-aaaaaaaaaaaa", lambda: None, lambda: NOW).start(tx, cycle, VERSION)
         row = rollouts.get(tx, name)
     assert row is not None
     return row
@@ -43,7 +44,7 @@ def config(**rollout: object) -> Config:
     )
 
 
-def test_the_bounds_are_the_95th_percentiles_of_the_time_before(store: Store) -> None:
+def test_the_bounds_come_from_the_95th_percentiles_of_the_time_before(store: Store) -> None:
     told = [
         exchange(i, first_token_s=i / 1000, completion_tokens=i % 100 + 2, status=500 if i >= 2000 else 200)
         for i in range(2020)
@@ -52,7 +53,7 @@ def test_the_bounds_are_the_95th_percentiles_of_the_time_before(store: Store) ->
         exchanges.insert_new(tx, told)
     data = opened(store, config()).data
     assert data["bounds"]["first_token_s"] == 1.9
-    assert data["bounds"]["tokens"] == 97.0
+    assert data["bounds"]["tokens"] == Bounds.rambling(97.0)
     assert data["bounds"]["token_s"] > 0.0
     assert data["before"] == {"requests": 2020, "errors": 20}
 

@@ -92,8 +92,10 @@ def a_seen_feedback_is_new_to_a_joiner(patch: pytest.MonkeyPatch) -> None:
 def a_restart_forgets_the_order_of_units(patch: pytest.MonkeyPatch) -> None:
     honest: Any = daemon.live_evidence.Evidence.restore
 
-    def restore(*args: Any) -> Any:
-        return honest(*args[:-1], [e for e in args[-1] if e.seq % 5])
+    def restore(
+        rollout: Any, config: Any, bounds: Any, in_slice: Any, units: Any, events: Any, *rest: Any, **named: Any
+    ) -> Any:
+        return honest(rollout, config, bounds, in_slice, units, [e for e in events if e.seq % 5], *rest, **named)
 
     patch.setattr(daemon.live_evidence.Evidence, "restore", restore)
 
