@@ -123,6 +123,10 @@ class Holding:
             )
         held, reason = decide(self._config, facts)
         if not held or anchor is None:
+            control = route.control
+            hasty = current is not None and control is not None and not _resident(seen, control)
+            if hasty and reason != "anchor_denied":
+                return  # a route names its control anew, so it waits until that is proved everywhere (A1)
             self._end(current, known, reason, generation)
         elif facts.held and current is not None:
             self._began(current, known)

@@ -77,13 +77,13 @@ class Routing:
         """Change what is served. ``generation`` None: unconditionally (a rollback). Raises Overtaken.
 
         A caller who gave its generation has the next one afterwards: ``generation + 1``. A holdback stays, unless its
-        anchor is what is ``leaving``: a version that is rolled back serves nobody.
+        anchor is what is ``leaving`` (a version that is rolled back serves nobody) or serves everybody from now on.
         """
         with self._lock:
             if generation is not None and generation != self.generation:
                 raise Overtaken
             held = None if self.route is None else self.route.holdback
-            kept = None if held is None or held.anchor == leaving else held
+            kept = None if held is None or held.anchor in (leaving, control) else held
             names = {"deployment": self._deployment, "alias": self._alias}
             route = Route(**names, control=control, split=self._alive(split), holdback=kept)
             ack = self._write(max(self.epoch, floor) + 1, route, actor, reason)
