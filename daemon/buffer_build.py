@@ -129,7 +129,7 @@ class BufferBuilder:
             found = exchanges.since(read, self._name, since, now, MOST_EXCHANGES)
             said = feedback.for_exchanges(read, [x.exchange_id for x in found])
             excluded = suspended.all_ids(read)
-        return [self._example(x, said.get(x.exchange_id, []), inside) for x in found if x.status < 400], excluded
+        return [self._example(x, said.get(x.exchange_id, []), inside) for x in found if _usable(x)], excluded
 
     def _example(self, exchange: Exchange, said: list[Feedback], inside: SliceModel | None) -> Example:
         trusted = [f for f in said if f.trust is not Trust.BARE]
@@ -145,3 +145,10 @@ class BufferBuilder:
     def _anchors(self) -> tuple[Anchor, ...]:
         path = self._config.learning.anchors_file
         return read_anchors(path) if path.exists() else ()
+
+
+def _usable(exchange: Exchange) -> bool:
+    """A reply that may be learnt from or kept: no error, and not the frozen anchor's of a holdback, which answers as
+    nobody else does any more.
+    """
+    return exchange.status < 400 and exchange.arm != "holdback"

@@ -72,7 +72,8 @@ def restore(read: Read, row: rollouts.Rollout, join: JoinConfig = _JOIN) -> Evid
         sliced=row.data.get("slice") is not None,
     )
     _recall_open(read, row, evidence, Joiner(join))
-    newest = exchanges.newest_of_rollout(read, row.id, KILL_MEMORY * evidence.config.kill_errors)
+    memory = max(KILL_MEMORY * evidence.config.kill_errors, evidence.config.fleet_window)
+    newest = exchanges.newest_of_rollout(read, row.id, memory)
     evidence.recall_kill_switch(sorted(newest, key=lambda x: (x.completed_at, x.exchange_id)))
     return evidence
 

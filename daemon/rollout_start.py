@@ -16,7 +16,8 @@ from deploy.fleet import Before
 from deploy.guards import Bounds
 from deploy.rollout import Phase, RolloutConfig
 from deploy.routes import Route
-from monitors.guardrails import failed, seconds_per_token, tau_from
+from deploy.unit_events import Path
+from monitors.guardrails import failed, happened, seconds_per_token, tau_from
 
 LEAST_FOR_BOUNDS: Final = 2000
 """Requests from which the control's 95th percentiles are taken; with fewer nothing counts as slow or overlong: an
@@ -100,5 +101,9 @@ class RolloutStart:
             config.token_slo_s or tau_from(paces, LEAST_FOR_BOUNDS),
             Bounds.rambling(tau_from(tokens, LEAST_FOR_BOUNDS)),
         )
-        before = Before(len(recent), sum(failed(x) for x in recent))
+        specs = bounds.specs()
+        slow = [specs[path] for path in (Path.FIRST_TOKEN, Path.PACE) if path in specs]
+        before = Before(
+            len(recent), sum(failed(x) for x in recent), sum(any(happened(s, x) for s in slow) for x in recent)
+        )
         return {"bounds": bounds.to_dict(), "before": before.to_dict()}

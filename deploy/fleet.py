@@ -15,6 +15,8 @@ from deploy.rollout_config import RolloutConfig
 FLEET_REASONS: Final = ("fleet_errors", "fleet_slow")
 LEAST_BEFORE: Final = 200
 """Requests before the canary without which nothing is compared."""
+_SLOWER: Final = 2.0
+"""Times the share of slow replies before that is allowed where that is more than ``fleet_slow_share``."""
 _TINY: Final = 0.05
 """Error share that is forgiven on top: ten errors in a window of 200 may be one client's."""
 
@@ -25,6 +27,8 @@ class Before:
 
     requests: int
     errors: int
+    slow: int = 0
+    """Slow ones by the bounds that hold for the rollout: an operator's own may have been missed all along."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
@@ -33,7 +37,7 @@ class Before:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any] | None) -> Before | None:
         """Inverse of ``to_dict``; None where nothing was stored."""
-        return None if stored is None else cls(int(stored["requests"]), int(stored["errors"]))
+        return None if stored is None else cls(**{name: int(n) for name, n in stored.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ def fleet_trouble(before: Before | None, window: tuple[Newest, ...], config: Rol
     if len(failed) > allowed * len(window) and len(set(failed)) >= config.kill_sessions:
         return "fleet_errors"
     slow = [x.session for x in window if x.slow]
-    if len(slow) > config.fleet_slow_share * len(window) and len(set(slow)) >= config.kill_sessions:
+    usual = max(config.fleet_slow_share, _SLOWER * before.slow / before.requests)
+    if len(slow) > usual * len(window) and len(set(slow)) >= config.kill_sessions:
         return "fleet_slow"
     return ""

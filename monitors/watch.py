@@ -119,11 +119,11 @@ class Watch:
     ) -> list[Alarm]:
         """One counted reward in arrival order, and whether somebody wrote the right answer beside it.
 
-        Those of a canary are the rollout's to judge and are left out. ``sent_at`` is when its feedback was sent (None:
-        when the exchange ended): people may rate an old reply after what the alarm is about began, and the alarm is as
-        old as what it was raised by.
+        Those of a canary are the rollout's to judge, those of a holdback another version's: both are left out.
+        ``sent_at`` is when its feedback was sent (None: when the exchange ended): people may rate an old reply after
+        what the alarm is about began, and the alarm is as old as what it was raised by.
         """
-        if exchange.arm == "canary":
+        if exchange.arm in ("canary", "holdback"):
             return []
         text = exchange.prompt
         novelty = self._bet.novelty_of(text) if self._bet is not None and self._rewards.takes else None

@@ -54,6 +54,8 @@ class Walk:
 
 def needs(process: str, config: RolloutConfig) -> float:
     """E-value at which a process decides."""
+    if process in ("sample_ratio", "feedback_rate"):
+        return config.void_threshold
     return config.promote_threshold if process in PROMOTING else config.threshold
 
 

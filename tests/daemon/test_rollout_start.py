@@ -55,7 +55,9 @@ def test_the_bounds_come_from_the_95th_percentiles_of_the_time_before(store: Sto
     assert data["bounds"]["first_token_s"] == 1.9
     assert data["bounds"]["tokens"] == Bounds.rambling(97.0)
     assert data["bounds"]["token_s"] > 0.0
+    slow = data["before"].pop("slow")
     assert data["before"] == {"requests": 2020, "errors": 20}
+    assert 0 < slow <= 2 * 101  # a twentieth by each of two bounds, at most
 
 
 def test_with_little_traffic_nothing_is_slow_but_what_the_operator_says(store: Store) -> None:

@@ -40,5 +40,11 @@ def test_an_error_rate_that_was_high_before_is_no_news() -> None:
     assert fleet_trouble(Before(1000, 200), window(failed=60), CONFIG) == ""
 
 
+def test_a_bound_that_was_missed_before_is_no_news() -> None:
+    assert fleet_trouble(Before(1000, 0, slow=600), window(slow=90), CONFIG) == ""
+    assert fleet_trouble(Before(1000, 0, slow=300), window(slow=61), CONFIG) == "fleet_slow"
+
+
 def test_what_is_stored_comes_back() -> None:
+    assert Before.from_dict({"requests": 7, "errors": 1}) == Before(7, 1)
     assert Before.from_dict(BEFORE.to_dict()) == BEFORE and Before.from_dict(None) is None
