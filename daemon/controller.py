@@ -229,8 +229,8 @@ class Controller:
                     f"{target} is not resident on every replica: it must be loaded and proved before it can serve",
                 )
             try:
-                reason = f"rollback:{left}"
-                ack = self._p.routing.serve(target, None, generation=None, actor=by.actor, reason=reason, leaving=left)
+                reason, gone = f"rollback:{left}", (left, *self._standing.passed_over(target))
+                ack = self._p.routing.serve(target, None, generation=None, actor=by.actor, reason=reason, leaving=gone)
             except Overtaken:
                 wanted = wanted or left
                 self._look_at_host()

@@ -8,7 +8,7 @@ undoes a rollback.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from deploy.agent import RouteAck
@@ -72,19 +72,19 @@ class Routing:
         actor: str,
         reason: str,
         floor: int = 0,
-        leaving: str | None = None,
+        leaving: Collection[str] = (),
     ) -> RouteAck:
         """Change what is served. ``generation`` None: unconditionally (a rollback). Raises Overtaken.
 
         A caller who gave its generation has the next one afterwards: ``generation + 1``. A holdback stays, unless its
-        anchor serves everybody from now on, or something is ``leaving``: a rollback may deny more than that, and what
-        is denied serves nobody. The next tick begins it again where it may be.
+        anchor is among what is ``leaving`` (what is rolled back or passed over serves nobody) or serves everybody from
+        now on.
         """
         with self._lock:
             if generation is not None and generation != self.generation:
                 raise Overtaken
             held = None if self.route is None else self.route.holdback
-            kept = None if leaving is not None or held is None or held.anchor == control else held
+            kept = None if held is None or held.anchor in (*leaving, control) else held
             names = {"deployment": self._deployment, "alias": self._alias}
             route = Route(**names, control=control, split=self._alive(split), holdback=kept)
             ack = self._write(max(self.epoch, floor) + 1, route, actor, reason)

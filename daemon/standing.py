@@ -53,6 +53,10 @@ class Standing:
             return self.champion, self._checked(to)
         return self.champion, next((t for t in self.targets if resident(t)), self.previous)
 
+    def passed_over(self, target: str | None) -> tuple[str, ...]:
+        """Rollback targets above ``target``: going back to it leaves them too."""
+        return self.targets[: self.targets.index(target)] if target in self.targets else ()
+
     def _checked(self, to: str) -> str:
         if to not in self.targets and to != self.champion:
             known = ", ".join(self.targets) or "none"
