@@ -64,8 +64,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if deselected & module_marks(collection_path.read_text(encoding="utf-8")) else None
 
 
-@pytest.fixture
-def free_port() -> Callable[[], int]:
+def free_ports() -> Callable[[], int]:
     """Gives a TCP port of 127.0.0.1 that is free now, another one at each call."""
     given: set[int] = set()
 
@@ -79,6 +78,12 @@ def free_port() -> Callable[[], int]:
                 return port
 
     return one
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """A ``free_ports`` of the test's own."""
+    return free_ports()
 
 
 @pytest.fixture

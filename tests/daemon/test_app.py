@@ -59,16 +59,14 @@ def get(stand: Stand, path: str) -> int:
 
 
 @pytest.mark.slow
-def test_a_daemon_ticks_reads_serves_and_ends_in_less_than_five_seconds(stand: Stand) -> None:
+def test_a_daemon_ticks_reads_serves_and_ends_once(stand: Stand) -> None:
     daemon = stand.daemon()
     daemon.start()
     wait_until(lambda: stand.controller.ticks > 2 and stand.ingest.steps > 2, 5.0, "ticks and steps")
     assert stand.controller.started
     assert get(stand, "/healthz") == 200
     assert get(stand, "/api/v1/status") == 401
-    began = time.monotonic()
     daemon.stop()
-    assert time.monotonic() - began < 5.0
     assert stand.controller.closed and stand.ingest.closed
     ticks = stand.controller.ticks
     daemon.stop()

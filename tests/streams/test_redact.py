@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -96,17 +94,6 @@ def test_twice_is_once_and_the_first_look_misses_nothing(text: str) -> None:
     if module._WORTH_A_LOOK.search(text) is None:  # pyright: ignore[reportPrivateUsage]
         for label, pattern, accept in module._RULES:  # pyright: ignore[reportPrivateUsage]
             assert not any(accept(m.group()) for m in pattern.finditer(text)), label
-
-
-@pytest.mark.parametrize(
-    "piece",
-    ["1", "1 ", "+1 ", "a@", "a.", "0:", "AB12 ", "-----BEGIN ", "eyJaaaaaaaa.", "(1)", "1.1.", "4 5 ", "AB12 1 "],
-)
-def test_hostile_text_costs_linear_time(piece: str) -> None:
-    text = piece * (100_000 // len(piece))
-    began = time.process_time()
-    redact(text)
-    assert time.process_time() - began < 1.0
 
 
 def test_an_exchange_is_redacted_in_messages_and_completion() -> None:
