@@ -174,12 +174,12 @@ def choose(standing: Standing, config: CycleConfig, now: float) -> Start:
 
 
 def _answered_by_promotion(alarm: OpenAlarm, standing: Standing) -> bool:
-    """Rewards are watched while a cycle runs; what fell before its version was promoted is what it was trained for.
+    """What was seen before a version was promoted is what that version was trained for.
 
-    Input alarms come anew only after a re-reference, so theirs is another cause.
+    A drift that lasts alarms again while its cycle runs, against the same reference. With the promotion the traffic
+    since the first alarm becomes the reference: another drift that began meanwhile is rare in it, and alarms anew.
     """
-    promoted = standing.last_promoted
-    return promoted is not None and alarm.kind is not AlarmKind.INPUT and alarm.at <= promoted
+    return standing.last_promoted is not None and alarm.at <= standing.last_promoted
 
 
 def _situation(alarm: OpenAlarm, standing: Standing, config: CycleConfig) -> Situation:

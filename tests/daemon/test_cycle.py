@@ -59,7 +59,8 @@ def test_every_open_phase_can_be_aborted_and_nothing_leaves_an_ended_one() -> No
         (replace(FREE, alarms=(CHANGED,)), "a-changed", "concept_drift"),
         (replace(FREE, alarms=(CHANGED,), last_promoted=1.0), "a-changed", "concept_drift"),
         (replace(FREE, alarms=(CHANGED,), last_promoted=50.0), None, "same_cause"),
-        (replace(FREE, alarms=(INPUT,), last_promoted=50.0), "a-input", "input_drift"),
+        (replace(FREE, alarms=(INPUT,), last_promoted=50.0), None, "same_cause"),
+        (replace(FREE, alarms=(INPUT,), last_promoted=4.0), "a-input", "input_drift"),
         (replace(FREE, alarms=(CHANGED, INPUT)), "a-input", "input_drift"),
         (replace(FREE, alarms=(FEEDBACK,)), None, "asking_for_labels_not_built"),
         (replace(FREE, alarms=(FEEDBACK, REWARD)), "a-reward", "reward_drift"),
@@ -78,7 +79,8 @@ def test_what_is_not_there_yet_is_passed_over_by_name_and_answered_alarms_are_na
     assert soon.passed_over == ("rollback_after_probation_is_a_persons",)
     late = choose(replace(FREE, alarms=(replace(CHANGED, at=4000.0),), last_promoted=1.0), CONFIG, 5000.0)
     assert late.alarm_id == "a-changed" and late.passed_over == ()
-    mixed = choose(replace(FREE, alarms=(CHANGED, INPUT), last_promoted=50.0), CONFIG, 100.0)
+    newer = replace(INPUT, at=60.0)
+    mixed = choose(replace(FREE, alarms=(CHANGED, newer), last_promoted=50.0), CONFIG, 100.0)
     assert mixed.same_cause == ("a-changed",) and mixed.alarm_id == "a-input"
 
 
