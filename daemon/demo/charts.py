@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT = 860, 220
-LEFT, RIGHT, TOP, BOTTOM = 52, 150, 14, 26
+MARK_ROWS, ROW, LETTER = 4, 12, 6
+"""Rows of words above a chart, pixels a row, pixels a letter."""
+WIDTH, HEIGHT = 860, 258
+LEFT, RIGHT, TOP, BOTTOM = 52, 150, 10 + MARK_ROWS * ROW, 26
 COLOURS = ("#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2", "#64748b", "#be185d")
 
 
@@ -63,7 +65,7 @@ def chart(title: str, lines: Sequence[Line], marks: Sequence[Mark], axes: Axes, 
     if level is not None:
         y = axes.py(level)
         parts.append(f'<line class="level" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-    parts += [_mark(mark, axes, i) for i, mark in enumerate(marks)]
+    parts += [_mark(mark, axes, row) for mark, row in _in_rows(marks, axes)]
     parts += [_line(line, axes, i) for i, line in enumerate(lines)]
     return "".join(parts) + "</svg></figure>"
 
@@ -88,11 +90,26 @@ def _grid(axes: Axes) -> str:
     return "".join(parts)
 
 
-def _mark(mark: Mark, axes: Axes, row: int) -> str:
+def _in_rows(marks: Sequence[Mark], axes: Axes) -> list[tuple[Mark, int | None]]:
+    """Each mark with the first row in which its word touches no other one; None where all are taken."""
+    ends = [float("-inf")] * MARK_ROWS
+    placed: list[tuple[Mark, int | None]] = []
+    for mark in sorted(marks, key=lambda m: m.at):
+        start = axes.px(mark.at)
+        row = next((r for r, end in enumerate(ends) if start >= end), None)
+        if row is not None:
+            ends[row] = start + LETTER * (len(mark.name) + 1)
+        placed.append((mark, row))
+    return placed
+
+
+def _mark(mark: Mark, axes: Axes, row: int | None) -> str:
     x = axes.px(mark.at)
+    top = TOP if row is None else ROW * (row + 1)
+    word = "" if row is None else f'<text class="mark" x="{x + 3:.1f}" y="{top}">{escape(mark.name)}</text>'
     return (
-        f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
-        f'<text class="mark" x="{x + 3:.1f}" y="{TOP + 10 + 11 * (row % 3)}">{escape(mark.name)}</text>'
+        f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{top - 8}" y2="{HEIGHT - BOTTOM}">'
+        f"<title>{escape(mark.name)}</title></line>{word}"
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
+from typing import cast
 
 from daemon.demo.charts import Axes, Line, Mark, chart
 from daemon.demo.daemon_client import Seen, Snapshot
@@ -18,12 +19,17 @@ BIN_S = 5.0
 """Seconds a point of the traffic charts stands for."""
 THRESHOLD = 20.0
 """E-value at which a canary decision falls (1 / 0.05); drawn as the dashed line."""
+LEAST_E = 1e-4
+"""E-values below it are drawn there: how sure "no" is says nothing more."""
+TOLD = ("cause", "terms", "share", "direction", "usual", "level", "value", "auc", "p_value", "rewards")
+"""What is told of an alarm's evidence, in this order; `homeostat why` has all of it."""
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:900px;margin:2rem auto;padding:0 1rem;color:#1e293b;background:#fff}
 table{border-collapse:collapse;margin:1rem 0}td,th{padding:.2rem .8rem .2rem 0;text-align:left;vertical-align:top}
 figure{margin:1.2rem 0}figcaption{font-weight:600}svg{width:100%;height:auto}svg text{font:11px system-ui,sans-serif;
 fill:#475569}.grid{stroke:#e2e8f0}.level{stroke:#dc2626;stroke-dasharray:5 4}.mark{stroke:#94a3b8;stroke-dasharray:2 3}
-svg text.mark{stroke:none;fill:#64748b}.bad{color:#b91c1c}.good{color:#047857}small{color:#64748b}
+svg text.mark{stroke:none;fill:#64748b}td:first-child{white-space:nowrap;font-variant-numeric:tabular-nums}
+summary{cursor:pointer}.bad{color:#b91c1c}.good{color:#047857}small{color:#64748b}
 """
 
 
@@ -114,23 +120,37 @@ def _evidence_chart(snapshots: Sequence[Snapshot], marks: list[Mark], x: tuple[f
         for name, e in snap.evidence.items():
             series[name].append((snap.at - began_at, e))
     values = [e for points in series.values() for _, e in points]
-    axes = Axes(x, (min([1e-2, *values]), max([100.0, *values])), log=True)
+    axes = Axes(x, (max(LEAST_E, min([1e-2, *values])), max([100.0, *values])), log=True)
     return chart("E-values of the rollout (a decision falls at 20)", _lines(series), marks, axes, THRESHOLD)
 
 
 def _alarms(seen: Seen, began_at: float) -> str:
+    known = sorted(seen.alarms.values(), key=lambda a: float(a["at"]))
+    acting, informing = ([a for a in known if bool(a.get("confirmed")) is is_so] for is_so in (True, False))
+    table = _alarm_table(acting, began_at) if acting else "<p>None.</p>"
+    rest = f"{len(informing)} that inform only, or that a second look dismissed"
+    more = f"<details><summary>{rest}</summary>{_alarm_table(informing, began_at)}</details>" if informing else ""
+    return f"<h2>Alarms</h2>{table}{more}"
+
+
+def _alarm_table(alarms: Iterable[Json], began_at: float) -> str:
     rows = [
         f"<tr><td>{float(a['at']) - began_at:.1f} s</td><td>{escape(str(a.get('kind')))}</td>"
-        f"<td>{escape(str(a.get('detector')))}</td><td>{'confirmed' if a.get('confirmed') else 'informs'}</td>"
-        f"<td>{escape(_evidence_words(a))}</td></tr>"
-        for a in sorted(seen.alarms.values(), key=lambda a: float(a["at"]))
+        f"<td>{escape(str(a.get('detector')))}</td><td>{escape(_evidence_words(a))}</td></tr>"
+        for a in alarms
     ]
-    return f"<h2>Alarms</h2><table>{''.join(rows)}</table>" if rows else "<h2>Alarms</h2><p>None.</p>"
+    return f"<table>{''.join(rows)}</table>"
 
 
 def _evidence_words(alarm: Json) -> str:
     evidence = part(alarm, "evidence")
-    return ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in evidence.items())
+    return "; ".join(f"{name.replace('_', ' ')} {_shown(evidence[name])}" for name in TOLD if name in evidence)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(str(v) for v in cast(list[object], value))
+    return f"{value:.3g}" if isinstance(value, float) else str(value).replace("_", " ")
 
 
 def _ledger(events: Iterable[Json], began_at: float) -> str:

@@ -26,7 +26,7 @@ def a_run() -> tuple[Journal, Seen]:
     seen.snapshots.append(Snapshot(T0 + 30, "rolling", "canary_half", 0.5, {"harm": 0.2, "superiority": 25.0}))
     seen.alarms["a1"] = {
         "alarm_id": "a1", "at": T0 + 5, "kind": "input", "detector": "mewma", "confirmed": True, "primary": True,
-        "evidence": {"auc": 0.98, "top_terms": ["<script>alert(1)</script>"]},
+        "evidence": {"auc": 0.98, "terms": ["<script>alert(1)</script>"]},
     }  # fmt: skip
     seen.events.append({"id": 1, "at": T0 + 6, "kind": "cycle", "subject": "c1", "reason": "input_drift", "data": {}})
     return journal, seen
@@ -39,7 +39,7 @@ def test_page_is_self_contained_and_escapes_what_it_shows() -> None:
     assert not re.search(r"(src|href)\s*=|url\(|@import|https?://", html)
     assert "<script" not in html and "<b>1 %" not in html and "&lt;b&gt;1 %" in html
     assert "x&lt;y: no" in html
-    for what in ("Reward by arm", "E-values", "Routes", "input_drift", "mewma", "canary"):
+    for what in ("Reward by arm", "E-values", "Routes", "input_drift", "mewma", "canary", "&lt;script&gt;"):
         assert what in html
     drawings = re.findall(r"<svg.*?</svg>", html, re.DOTALL)
     assert len(drawings) == 4
@@ -66,3 +66,13 @@ def test_chart_keeps_points_inside_its_frame() -> None:
     assert svg is not None and svg.attrib["aria-label"] == "a & b"
     points = [float(p.split(",")[0]) for p in svg.findall("polyline")[0].attrib["points"].split()]
     assert points == sorted(points) and len(points) == 3
+
+
+def test_words_of_marks_that_stand_together_do_not_overlap_and_what_finds_no_room_keeps_its_line() -> None:
+    axes = Axes((0.0, 100.0), (0.0, 1.0))
+    marks = [Mark(50.0 + 0.1 * n, f"word-{n}") for n in range(6)] + [Mark(0.0, "word-6")]
+    svg = ElementTree.fromstring(chart("t", [], marks, axes)).find("svg")
+    assert svg is not None
+    words = [t for t in svg.findall("text") if t.attrib.get("class") == "mark"]
+    assert len({t.attrib["y"] for t in words if t.text != "word-6"}) == len(words) - 1 == 4
+    assert len([line for line in svg.findall("line") if line.attrib["class"] == "mark"]) == 7
