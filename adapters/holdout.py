@@ -95,7 +95,7 @@ def hold_out(
     """(old, new) questions from the exchanges of the held identities; everything is written into the book.
 
     New: in the slice, with an agreed claim. Old: outside it, confirmed replies first, then agreed corrections, then
-    uncontradicted replies where the traffic around them is not in doubt; the newest first each time.
+    the champion's uncontradicted replies where the traffic around them is not in doubt; the newest first each time.
     """
     policy = context.policy
     agreed = agreed_claims([e for e in held if e.target is not None], context, book)
@@ -103,6 +103,10 @@ def hold_out(
     sound = [e for e in agreed if not context.is_new(e)]
     judged = {e.exchange_id for e in agreed}
     silent = [unjudged(e) for e in held if not (e.in_slice or e.contradicted or e.exchange_id in judged)]
+    for e in silent:
+        if not context.is_own(e):
+            book.put(e.exchange_id, "out", "hold_out", Reason.OTHER_VERSION)
+    silent = [e for e in silent if context.is_own(e)]
     silent = book.through([Doubt(held, suspects(held, agreed))], silent, context)
     old = [*sound, *silent]
     rank = [0 if e.confirmed else 1 if e.target is not None else 2 for e in old]

@@ -72,10 +72,13 @@ def select(
     tenant: str | None = None,
     anchors: Sequence[Anchor] = (),
     excluded: Collection[str] = (),
+    own: frozenset[str] | None = None,
 ) -> Selection:
     """The buffer and the hold-outs that these recorded exchanges give. Pure; the order of `examples` does not matter.
 
     Where all are in the slice, nothing tells new traffic from old: then agreed corrections are new, the rest is old.
+    `own` names the versions whose unconfirmed replies are the champion's (None: all); what others said is neither
+    replayed nor expected unless users confirmed it.
     `tenant` refuses exchanges of any other; `excluded` are exchange ids that must not be used (suspended or forgotten).
     With `policy.enabled` False every claim is taken as it came, whoever made it, but for the gate's own questions, and
     nothing is replayed; the hold-outs stay what they are, because the gate must not change with what it judges.
@@ -85,7 +88,7 @@ def select(
     sliced = any(not e.in_slice for e in usable)
     if not sliced:
         usable = [replace(e, in_slice=False) for e in usable]
-    context = Context(policy, seed, _exchanges_of_identities(usable), sliced)
+    context = Context(policy, seed, _exchanges_of_identities(usable), sliced, own)
     held = [e for e in usable if is_held(e.identity, policy.holdout_share)]
     mine = [e for e in usable if not is_held(e.identity, policy.holdout_share)]
     old, new_questions = hold_out(held, context, book)
@@ -163,8 +166,12 @@ def _replay(
                 book.put(e.exchange_id, "out", "replay", reason)
         elif normalise(e.prompt) in asked:
             book.put(e.exchange_id, "out", "hold_out", Reason.IN_HOLDOUT)
+        elif e.exchange_id in learnt.agreed:
+            candidates.append(e)
+        elif context.is_own(e):
+            candidates.append(unjudged(e))
         else:
-            candidates.append(e if e.exchange_id in learnt.agreed else unjudged(e))
+            book.put(e.exchange_id, "out", "replay", Reason.OTHER_VERSION)
     cap = IdentityCap(context.policy.replay_identity_cap)
     stages = (cap, Doubt(mine, learnt.suspects), ReplayShare(len(learnt.new)))
     left = book.through(stages, candidates, context)

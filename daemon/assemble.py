@@ -68,13 +68,14 @@ def assemble(runtime: Runtime) -> Parts:
     replier = _replier(config, runtime.secret("control.token"))
     soak = make_soak(store, replier, name, clock)
     rolling = Rolling(store, routing, residency, soak, name, clock, metrics)
-    builder = BufferBuilder(config, store, config.artifacts, metrics)
+    base_names = tuple(n for n in (config.deployment.base_name, config.deployment.alias, identity) if n is not None)
+    builder = BufferBuilder(config, store, config.artifacts, metrics, base_names)
     gate = GateTask(
         config.gate,
         agent,
         residency,
         replier,
-        tuple(n for n in (config.deployment.base_name, config.deployment.alias, identity) if n is not None),
+        base_names,
         builder.holdout_file,
         lambda version: _nll(registry, version),
     )

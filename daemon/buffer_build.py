@@ -4,7 +4,7 @@ written.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -74,8 +74,11 @@ class Built:
 class BufferBuilder:
     """Reads the store, writes below the artifacts folder."""
 
-    def __init__(self, config: Config, store: Store, artifacts: Path, metrics: Metrics) -> None:
-        self._metrics = metrics
+    def __init__(
+        self, config: Config, store: Store, artifacts: Path, metrics: Metrics, base_names: Collection[str]
+    ) -> None:
+        """``base_names``: under which the base is served, the identity version among them."""
+        self._metrics, self._base_names = metrics, frozenset(base_names)
         self._config, self._store, self._artifacts = config, store, artifacts
         self._name = config.deployment.name
 
@@ -91,6 +94,7 @@ class BufferBuilder:
             tenant=self._config.deployment.tenant,
             anchors=self._anchors(),
             excluded=excluded,
+            own=self._base_names if champion is None else frozenset({champion}),
         )
         folder = write_buffer(self._artifacts / "buffers", selection)
         counts = {

@@ -31,6 +31,7 @@ class Reason(StrEnum):
     IN_HOLDOUT = "in_holdout"
     CONTRADICTED = "contradicted"
     IN_SLICE_UNLABELLED = "in_slice_unlabelled"
+    OTHER_VERSION = "other_version"
     DOUBTFUL = "doubtful"
     REPLAY_FULL = "replay_full"
     HOLDOUT_FULL = "holdout_full"
@@ -64,6 +65,12 @@ class Context:
     """Exchanges known of each identity."""
     sliced: bool = True
     """False when nothing tells new traffic from old: then agreed corrections alone are what is new."""
+    own: frozenset[str] | None = None
+    """Versions that answer as the champion does (itself; the base, its names and the identity); None: all do."""
+
+    def is_own(self, example: Example) -> bool:
+        """Whether the recorded reply is the champion's: what another version said is nothing it must keep."""
+        return self.own is None or example.version in self.own
 
     def is_new(self, example: Example) -> bool:
         """Whether a believed claim belongs to what has changed."""

@@ -167,3 +167,23 @@ def test_the_digest_names_content_policy_and_seed() -> None:
     assert one.digest != select(given, POLICY.model_copy(update={"class_ratio": 9.0}), 1).digest
     changed = [*given[:-1], replace(given[-1], target="other")]
     assert one.digest != select(changed, POLICY, 1).digest or not one.new
+
+
+@pytest.mark.slow
+def test_what_another_version_said_is_neither_replayed_nor_expected_unless_users_confirmed_it() -> None:
+    it = world(1)
+    half = [replace(e, version="support-older") if i % 2 else e for i, e in enumerate(it.examples)]
+    versions = {e.exchange_id: e.version for e in half}
+    champion = next(e.version for e in half if e.version != "support-older")
+    all_said, own = select(half, POLICY, 1), select(half, POLICY, 1, own=frozenset({champion}))
+
+    def foreign(selection: Selection) -> set[str]:
+        silent = [q.exchange_id for q in selection.holdout_old if not q.labelled]
+        agreed = {d.exchange_id for d in selection.decisions if d.stage == "replay" and d.reason == "other_version"}
+        assert not agreed & {e.exchange_id for e in selection.replay}
+        return {i for i in (*silent, *(e.exchange_id for e in selection.replay)) if versions[i] != champion}
+
+    confirmed = {e.exchange_id for e in half if e.confirmed}
+    assert len(foreign(all_said) - confirmed) > 100
+    assert foreign(own) <= confirmed
+    assert {e.exchange_id for e in own.new} == {e.exchange_id for e in all_said.new}

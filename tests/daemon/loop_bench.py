@@ -91,7 +91,7 @@ agent: {{replicas: [{{name: replica-0, url: "http://127.0.0.1:1"}}, {{name: repl
         routing = Routing(self.host, "support", "support", clock)
         residency = Residency(self.store, self.host, "support", clock)
         rolling = Rolling(self.store, routing, residency, lambda _version, _requests: None, "support", clock, metrics)
-        builder = BufferBuilder(config, self.store, config.artifacts, metrics)
+        builder = BufferBuilder(config, self.store, config.artifacts, metrics, ("support-base", IDENTITY))
         gate = GateTask(
             config.gate,
             self.host,
