@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from daemon.demo.world.build import build_world
+from daemon.demo.world.corpus_desks import MIN_OLD_TESTS, deal
+from daemon.demo.world.corpus_files import read_corpus
 from daemon.demo.world.questions import DeskWorld, WorldError
 from tests.demo.corpora import category_folder, domains_folder, grouped_folder, rows, write_csv
 
@@ -64,6 +66,14 @@ def test_the_oracle_knows_what_was_issued_and_nothing_else(tmp_path: Path) -> No
     assert world.desk_of(question.text) == "group-1"
     with pytest.raises(KeyError):
         world.oracle("nobody ever asked this")
+
+
+def test_a_test_part_that_lacks_a_few_is_filled_to_the_last_question(tmp_path: Path) -> None:
+    cards = deal(read_corpus(grouped_folder(tmp_path, groups=5, labels=8, train=60, test=30)), None, 1, 0)
+    old = [desk for desk in cards.test if desk not in cards.new_desks]
+    assert sum(len(cards.test[desk]) for desk in old) == MIN_OLD_TESTS
+    asked = {pair for desk in old for pair in cards.live[desk]}
+    assert not asked & {pair for desk in old for pair in cards.test[desk]}
 
 
 @pytest.mark.slow

@@ -140,22 +140,30 @@ def _take(pairs: Pairs, share: float, rng: random.Random) -> tuple[Pairs, Pairs]
 
 
 def _fill(desks: Sequence[str], live: dict[str, Pairs], test: dict[str, Pairs], wanted: int, seed: int) -> None:
-    """Move live questions into the test part until it has `wanted` in all, at most half of each desk's."""
+    """Move live questions into the test part until it has `wanted` in all, at most half of each reply's."""
     missing = wanted - sum(len(test[desk]) for desk in desks)
     if missing <= 0:
         return
-    available = sum(len(live[desk]) for desk in desks)
-    share = min(0.5, missing / max(1, available) + 0.01)
+    spare: list[tuple[str, tuple[str, str]]] = []
     for desk in desks:
-        moved, live[desk] = _take(live[desk], share, random.Random(f"{seed}/{desk}/fill"))
-        test[desk] = test[desk] + moved
+        half, _ = _take(live[desk], 0.5, random.Random(f"{seed}/{desk}/fill"))
+        spare += [(desk, pair) for pair in half]
+    random.Random(f"{seed}/fill").shuffle(spare)
+    moved: defaultdict[str, Pairs] = defaultdict(list)
+    for desk, pair in spare[:missing]:
+        moved[desk].append(pair)
+    for desk, pairs in moved.items():
+        gone = set(pairs)
+        live[desk] = [pair for pair in live[desk] if pair not in gone]
+        test[desk] = test[desk] + pairs
 
 
 def _too_small(what: str, wanted: int, train: dict[str, Pairs], test: dict[str, Pairs], *desks: str) -> WorldError:
     sizes = Counter({desk: len(train.get(desk, [])) + len(test.get(desk, [])) for desk in {*train, *test}})
     listed = ", ".join(f"{desk} ({n})" for desk, n in sizes.most_common())
-    have = sum(sizes[desk] for desk in desks)
+    trained, tested = (sum(len(part.get(desk, [])) for desk in desks) for part in (train, test))
     return WorldError(
-        f"--corpus: {what} would need some {wanted} distinct questions and has {have}; groups by size: {listed}; "
+        f"--corpus: expected some {wanted} distinct questions of {what} to measure with, got {tested} test texts (and "
+        f"{trained} training texts, most of which the base needs); groups by size: {listed}; "
         "choose a larger one with --new, or give more text"
     )
