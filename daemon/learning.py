@@ -20,6 +20,7 @@ from daemon.config import Config
 from daemon.faults import Refused
 from daemon.gate_task import GateTask
 from daemon.labels import Labels
+from daemon.promotion_budget import next_config
 from daemon.store import Store, Tx, alarms, cycles, jobs, rollouts, versions
 from daemon.trainer_desk import note_lost
 from daemon.version_rows import row_of
@@ -291,10 +292,16 @@ class Learning:
                 self._move(tx, active, table.Signal.GATE_STOPPED, f"gate_{reason}", data)
                 return
         outlook = self._outlook(active, result)
-        expected = forecast(outlook, self._config.rollout)
-        figures = {"units": expected.units_small + expected.units_half, "seconds": expected.seconds}
         with self._store.begin() as tx:
-            if not expected.reaches(self._config.rollout.deadline_s):
+            frozen = next_config(tx, self._name, self._config.rollout, now)
+            expected = forecast(outlook, frozen)
+            figures = {
+                "units": expected.units_small + expected.units_half,
+                "seconds": expected.seconds,
+                "deadline_s": frozen.deadline_s,
+                "needs_promote": frozen.promote_threshold,
+            }
+            if not expected.reaches(frozen.deadline_s):
                 self._move(tx, active, table.Signal.UNDERPOWERED, "underpowered", _finite(figures))
                 return
             try:

@@ -9,6 +9,7 @@ from daemon.config import Config
 from daemon.cycle import OPEN, Phase
 from daemon.explain import gates
 from daemon.explain.explanation import Decided, Explanation, Measure, Remedy, compare, span
+from daemon.promotion_budget import next_config
 from daemon.store import Read, cycles, jobs, versions
 from daemon.store import ledger as entries
 
@@ -60,7 +61,7 @@ def explain(
             *gates.measures(candidate.gate if candidate else None),
             *_forecast(row, config),
         ),
-        next=(_NEXT[phase], *_waiting(row, phase, config, now)),
+        next=(_NEXT[phase], *_waiting(row, phase, config, now), *_budget(read, row, config, now)),
         can_do=_can_do(row, phase),
         notes=_notes(read, row),
     )
@@ -90,14 +91,28 @@ def _labels(
 
 
 def _forecast(row: cycles.Cycle, config: Config) -> tuple[Measure, ...]:
+    """Against the deadline and the alpha of promotion that decided; cycles of before have neither in their data."""
     if "seconds" not in row.data and row.reason != "underpowered":
         return ()
-    seconds = row.data.get("seconds")
-    said = "seconds to promotion that this traffic lets expect, against the rollout's deadline"
+    seconds, deadline = row.data.get("seconds"), float(row.data.get("deadline_s", config.rollout.deadline_s))
+    needs = row.data.get("needs_promote")
+    step = "" if needs is None else f" (e {float(needs):.3g} a step)"
     if seconds is None:
-        said = "a verdict is not in reach at any number of units: the expected effect cannot pass"
-        return (Measure("forecast_s", None, "<=", config.rollout.deadline_s, False, said),)
-    return (compare("forecast_s", float(seconds), "<=", config.rollout.deadline_s, said),)
+        said = f"a verdict is not in reach at any number of units: the expected effect cannot pass{step}"
+        return (Measure("forecast_s", None, "<=", deadline, False, said),)
+    said = f"seconds to promotion{step} that this traffic lets expect, against the rollout's deadline"
+    return (compare("forecast_s", float(seconds), "<=", deadline, said),)
+
+
+def _budget(read: Read, row: cycles.Cycle, config: Config, now: float) -> tuple[str, ...]:
+    """What a rollout that began now would have to show, where a forecast of one ended the cycle."""
+    if row.reason != "underpowered":
+        return ()
+    frozen = next_config(read, row.deployment, config.rollout, now)
+    line = f"A rollout that began now would need e {frozen.promote_threshold:.3g} for a step"
+    if frozen.promotion_alpha < config.rollout.promotion_alpha:
+        return (f"{line}: this year's rollouts have left {frozen.promotion_alpha:.3g} for a wrong promotion.",)
+    return (f"{line}.",)
 
 
 def _waiting(row: cycles.Cycle, phase: Phase, config: Config, now: float) -> tuple[str, ...]:
