@@ -17,6 +17,7 @@ from daemon import cycle as table
 from daemon import ledger
 from daemon.buffer_build import BufferBuilder, Overrides
 from daemon.config import Config
+from daemon.cycle_standing import MANUAL, cycle_standing
 from daemon.faults import Refused
 from daemon.gate_task import GateTask
 from daemon.labels import Labels
@@ -27,11 +28,9 @@ from daemon.version_rows import row_of
 from deploy.power import forecast
 from deploy.rollout import FINAL
 from deploy.rollout import Phase as RolloutPhase
-from monitors.alarms import AlarmKind, SliceModel
+from monitors.alarms import SliceModel
 from monitors.gate import GateResult
 from monitors.metrics import Metrics
-
-MANUAL = "manual"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,35 +111,19 @@ class Learning:
     # ------------------------------------------------------------------------------------------------ starting
 
     def _maybe_start(self, paused: bool, rollout_active: bool) -> None:
-        now = self._clock()
         with self._store.read() as read:
             waiting = alarms.unanswered(read, self._name)
-            past = cycles.newest(read, self._name, 50)
-            ended = {r.id: r for r in rollouts.newest(read, self._name, 50)}
-        if not waiting:
-            return
-        failed = 0
-        for one in past:  # newest first: rollbacks in a row, since the last success
-            end = ended.get(str(one.data.get("rollout", "")))
-            if end is None:
-                continue
-            if not table.rollback_of_cause(RolloutPhase(end.phase)):
-                break
-            failed += one.cause != MANUAL
-        chosen = table.choose(
-            table.Standing(
-                alarms=tuple(table.OpenAlarm(a.alarm_id, AlarmKind(a.kind), a.at, _cause_of(a)) for a in waiting),
-                cycle_open=False,
-                rollout_active=rollout_active,
+            if not waiting:
+                return
+            standing = cycle_standing(
+                read,
+                self._name,
+                waiting,
                 paused=paused,
+                rollout_active=rollout_active,
                 may_train=self._config.mode != "observe",
-                last_end=max((c.changed_at for c in past), default=None),
-                rollbacks_same_cause=failed,
-                last_promoted=max((c.changed_at for c in past if _promoted(c, ended)), default=None),
-            ),
-            self._config.cycle,
-            now,
-        )
+            )
+        chosen = table.choose(standing, self._config.cycle, self._clock())
         if chosen.same_cause:
             with self._store.begin() as tx:
                 for name in chosen.same_cause:
@@ -347,16 +330,6 @@ class Learning:
 
 class CycleOpen(Exception):
     """The person's: a second cycle was asked for while one runs."""
-
-
-def _cause_of(alarm: alarms.AlarmRow) -> str:
-    """Without reading the alarm's slice, which is large."""
-    return str(alarm.body.get("evidence", {}).get("cause", "unknown"))
-
-
-def _promoted(past: cycles.Cycle, ended: Mapping[str, rollouts.Rollout]) -> bool:
-    end = ended.get(str(past.data.get("rollout", "")))
-    return end is not None and end.phase == RolloutPhase.PROMOTED.value
 
 
 def _slice_of(active: cycles.Cycle) -> SliceModel | None:

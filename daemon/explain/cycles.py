@@ -13,9 +13,10 @@ from daemon.promotion_budget import next_config
 from daemon.store import Read, cycles, jobs, versions
 from daemon.store import ledger as entries
 
-_REASONS: Final[Mapping[str, str]] = {
+REASONS: Final[Mapping[str, str]] = {
     "input_drift": "A confirmed alarm about prompts started it.",
     "reward_drift": "A confirmed alarm about rewards started it.",
+    "concept_drift": "A confirmed alarm started it: known questions want other answers than before.",
     "asked_by_person": "A person asked for it.",
     "enough_labels": "Enough labelled examples came and enough of them survived selection.",
     "deadline_with_fewer_labels": "The deadline for labels passed; what there was survived selection in number.",
@@ -24,6 +25,8 @@ _REASONS: Final[Mapping[str, str]] = {
     "training_failed": "The trainer failed as often as it may.",
     "gate_passed": "The version passed the gate, and a verdict on live traffic is expected before the deadline.",
     "underpowered": "A verdict on live traffic is not expected before the deadline, so no canary was started.",
+    "denied_version": "Training on the same examples gave a version that is on the deny list.",
+    "suspended_examples": "Its version learned from examples that a rollback has suspended since.",
     "aborted_by_person": "A person ended it.",
     "rollout_promoted": "Its version was promoted.",
     "rollout_rolled_back": "Its version was rolled back.",
@@ -70,7 +73,7 @@ def explain(
 def _words(row: cycles.Cycle) -> str:
     if row.reason.startswith("gate_") and row.reason != "gate_passed":
         return "The gate stopped it. " + gates.WORDS.get(row.reason.removeprefix("gate_"), "")
-    return _REASONS.get(row.reason, f"{row.reason.replace('_', ' ').capitalize()}.")
+    return REASONS.get(row.reason, f"{row.reason.replace('_', ' ').capitalize()}.")
 
 
 def _labels(

@@ -8,22 +8,18 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from prometheus_client import CollectorRegistry
 
 from daemon import promotion_budget, secrets
 from daemon.api.application import build
 from daemon.config import Config
 from daemon.invariants.of_decisions import data_before_promotion
-from daemon.learning import Learning
 from daemon.promotion_budget import next_config
-from daemon.rollout_start import RolloutStart
 from daemon.store import Store, cycles, ledger, rollouts, versions
 from deploy.alpha_budget import LEAST, YEAR_S
 from deploy.power import Outlook, forecast
 from deploy.rollout import LIVE, Phase, RolloutConfig
-from monitors.gate import GateReason, GateResult
-from monitors.metrics import Metrics
 from tests.daemon.fakes import FakeController
+from tests.daemon.learning_shell import learning
 from tests.daemon.past import past
 
 NOW = 10_000.0
@@ -39,13 +35,6 @@ CONFIG = Config.model_validate(
 )
 
 
-class Passed:
-    """A gate that passed."""
-
-    def result(self, *_args: object) -> GateResult:
-        return GateResult(verdict="pass", reason=GateReason.PASSED, checks=())
-
-
 def examined(store: Store) -> cycles.Cycle:
     """A cycle in its gate, one tick of the learning shell later."""
     digest = VERSION.removeprefix("support-").ljust(64, "0")
@@ -58,14 +47,7 @@ def examined(store: Store) -> cycles.Cycle:
         cycles.create(
             tx, cycle="c1", deployment="support", cause="manual", phase="gating", reason="trained", data=data, at=NOW
         )
-    nobody: Any = SimpleNamespace()
-    gate: Any = Passed()
-    start = RolloutStart(CONFIG, "support-aaaaaaaaaaaa", lambda: None, lambda: NOW).start
-    metrics = Metrics(CollectorRegistry())
-    learning = Learning(
-        CONFIG, store, nobody, nobody, gate, start, lambda _c, _r: OUTLOOK, lambda: None, lambda: NOW, metrics
-    )
-    learning.tick(None, False, False)
+    learning(store, CONFIG, OUTLOOK, NOW).tick(None, False, False)
     with store.read() as read:
         found = cycles.get(read, "c1")
     assert found is not None
