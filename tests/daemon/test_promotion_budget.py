@@ -14,8 +14,13 @@ from daemon.api.application import build
 from daemon.config import Config
 from daemon.invariants.of_decisions import data_before_promotion
 from daemon.promotion_budget import next_config
+from daemon.standing import Standing
+from daemon.status import status
 from daemon.store import Store, cycles, ledger, rollouts, versions
+from deploy.agent import Observation
 from deploy.alpha_budget import LEAST, YEAR_S
+from deploy.evidence import Evidence
+from deploy.guards import Bounds
 from deploy.power import Outlook, forecast
 from deploy.rollout import LIVE, Phase, RolloutConfig
 from tests.daemon.fakes import FakeController
@@ -128,6 +133,21 @@ def test_on_doubt_a_rollout_has_spent_its_alpha(store: Store, monkeypatch: pytes
         assert next_config(tx, "support", CONFIG.rollout, NOW).promotion_alpha == pytest.approx(0.025)
         monkeypatch.setattr(promotion_budget, "MOST_A_YEAR", 15)
         assert next_config(tx, "support", CONFIG.rollout, NOW).promotion_alpha == LEAST, "more than can be looked at"
+
+
+def test_the_status_shows_the_e_value_that_each_process_needs(store: Store) -> None:
+    config = CONFIG.rollout.model_copy(update={"alpha_promote": 0.01})
+    data = {"config": config.model_dump(mode="json")}
+    with store.begin() as tx:
+        row = rollouts.Rollout("r1", "support", VERSION, None, "a", "canary_half", True, "t", data, NOW, NOW, NOW)
+        rollouts.create(tx, row)
+    routing: Any = SimpleNamespace(route=None, file=None)
+    ingest: Any = SimpleNamespace(evidence=Evidence("r1", config, Bounds(), lambda _text: True), lag=dict)
+    shown = status(store, CONFIG, Standing(None, (), None), Observation((), None), routing, ingest)["rollout"][
+        "evidence"
+    ]
+    needed = {name: shown[name]["needs"] for name in ("non_inferior_half", "superior_in_slice", "harm", "sample_ratio")}
+    assert needed == {"non_inferior_half": 100.0, "superior_in_slice": 100.0, "harm": 20.0, "sample_ratio": 200.0}
 
 
 def test_a_step_that_passed_below_the_alpha_of_promotion_breaks_an_invariant() -> None:
