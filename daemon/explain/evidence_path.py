@@ -21,8 +21,8 @@ from monitors.confidence import interval
 
 MOST_EVENTS: Final = 50_000
 """Events that are gone through for one answer: about two seconds of one core."""
-MOST_BOUNDED: Final = 5_000
-"""Units that an interval is made of, the first ones; it is valid after any number of them."""
+MOST_BOUNDED: Final = 20_000
+"""Units that an interval is made of, the first ones: a tenth of a second. It is valid after any number of them."""
 POINTS: Final = 400
 """Points of a path: more than a terminal or a picture has columns."""
 _LEAST: Final = 1e-9
