@@ -42,6 +42,18 @@ def cycle_standing(
     )
 
 
+def standing_now(read: Read, deployment: str, mode: str) -> Standing:
+    """The standing at the next tick, for whoever only looks."""
+    return cycle_standing(
+        read,
+        deployment,
+        alarms.unanswered(read, deployment),
+        paused=states.get(read, PAUSED) == b"1",
+        rollout_active=rollouts.active(read, deployment) is not None,
+        may_train=mode != "observe",
+    )
+
+
 def cause_of(alarm: alarms.AlarmRow) -> str:
     """Which kind of drift it is about, without reading the alarm's slice, which is large."""
     return str(alarm.body.get("evidence", {}).get("cause", "unknown"))

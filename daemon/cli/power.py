@@ -119,9 +119,12 @@ def _human(found: output.Json) -> str:
         "",
     ]
     rows: list[output.Json] = [dict(zip(_COLUMNS, _cells(row), strict=True)) for row in output.parts(found, "rows")]
-    return "\n".join(
-        [*lines, output.table(rows, _COLUMNS), "", "Expected values: about half of all rollouts take longer."]
-    )
+    notes = ["", "Expected values: about half of all rollouts take longer."]
+    if basis["source"] == "given":
+        notes.append(
+            "What the year's rollouts have left for a wrong promotion is the daemon's to say: not counted here."
+        )
+    return "\n".join([*lines, output.table(rows, _COLUMNS), *notes])
 
 
 def _cells(row: output.Json) -> tuple[str, ...]:

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from daemon import cycle as policy
 from daemon.config import Config
-from daemon.cycle_standing import PAUSED, cause_of, cycle_standing
+from daemon.cycle_standing import cause_of, standing_now
 from daemon.explain.explanation import Decided, Explanation, Measure, Relation, Remedy, compare, span
-from daemon.store import Read, alarms, cycles, rollouts, states
+from daemon.store import Read, alarms, cycles
 
 _TESTS: Final[tuple[tuple[str, str, Relation, str], ...]] = (
     ("t2", "t2_threshold", ">=", "how far the features of prompts moved (MEWMA)"),
@@ -154,14 +154,7 @@ def _answer(read: Read, row: alarms.AlarmRow, config: Config, now: float) -> tup
 
 def asked(read: Read, row: alarms.AlarmRow, config: Config, now: float) -> tuple[policy.Standing, policy.Start]:
     """What the controller would look at now, and what ``daemon.cycle.choose`` says to this alarm."""
-    standing = cycle_standing(
-        read,
-        row.deployment,
-        alarms.unanswered(read, row.deployment),
-        paused=states.get(read, PAUSED) == b"1",
-        rollout_active=rollouts.active(read, row.deployment) is not None,
-        may_train=config.mode != "observe",
-    )
+    standing = standing_now(read, row.deployment, config.mode)
     chosen = policy.choose(standing, config.cycle, now)
     if row.alarm_id in chosen.same_cause:
         return standing, policy.Start(None, "same_cause")

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from daemon.config import Config
-from daemon.cycle import OPEN, Phase
+from daemon.cycle import OPEN, Phase, cooldown_s
+from daemon.cycle_standing import standing_now
 from daemon.explain import gates
 from daemon.explain.explanation import Decided, Explanation, Measure, Remedy, compare, span
 from daemon.promotion_budget import next_config
@@ -64,7 +65,7 @@ def explain(
             *gates.measures(candidate.gate if candidate else None),
             *_forecast(row, config),
         ),
-        next=(_NEXT[phase], *_waiting(row, phase, config, now), *_budget(read, row, config, now)),
+        next=(_NEXT[phase], *_waiting(read, row, phase, config, now), *_budget(read, row, config, now)),
         can_do=_can_do(row, phase),
         notes=_notes(read, row),
     )
@@ -118,12 +119,16 @@ def _budget(read: Read, row: cycles.Cycle, config: Config, now: float) -> tuple[
     return (f"{line}.",)
 
 
-def _waiting(row: cycles.Cycle, phase: Phase, config: Config, now: float) -> tuple[str, ...]:
+def _waiting(read: Read, row: cycles.Cycle, phase: Phase, config: Config, now: float) -> tuple[str, ...]:
     if phase is Phase.COLLECTING:
         left = row.started_at + config.cycle.label_deadline_s - now
         return (f"It waits for labels for {span(max(left, 0.0))} at most.",)
     if phase not in OPEN:
-        left = row.changed_at + config.cycle.cooldown_s - now
+        standing = standing_now(read, row.deployment, config.mode)
+        if standing.rollbacks_same_cause >= config.cycle.freeze_after:
+            frozen = f"After {standing.rollbacks_same_cause} rollbacks in a row no cycle starts by itself"
+            return (f"{frozen} until `homeostat resume`.",)
+        left = (standing.last_end or row.changed_at) + cooldown_s(standing, config.cycle) - now
         return (f"The cooldown ends in {span(left)}.",) if left > 0 else ("The cooldown is over.",)
     return ()
 

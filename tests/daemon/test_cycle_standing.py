@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from daemon import controller
 from daemon.config import Config
 from daemon.cycle import REASONS, OpenAlarm, Standing, choose
 from daemon.cycle_standing import PAUSED
@@ -59,6 +60,13 @@ def why(store: Store, name: str, now: float = NOW) -> tuple[str, Explanation]:
         return told_alarms.asked(read, row, CONFIG, now)[1].reason, told_alarms.explain(read, row, CONFIG, now)
 
 
+def cycle_told(store: Store, name: str) -> Explanation:
+    with store.read() as read:
+        row = cycles.get(read, name)
+        assert row is not None
+        return told_cycles.explain(read, row, CONFIG, NOW, lambda _row: 0)
+
+
 def done(store: Store, paused: bool = False, now: float = NOW) -> str | None:
     """Reason of the cycle that the controller opens now; None where it opens none."""
     learning(store, CONFIG, OUTLOOK, now).tick(None, paused, False)
@@ -90,6 +98,7 @@ def test_rollbacks_in_a_row_lengthen_the_cooldown_and_then_freeze_until_a_person
         alarm(tx, "a1", "input", "new_inputs")
     reason, told = why(store, "a1")
     assert (reason, done(store)) == ("cooldown", None)
+    assert "The cooldown ends in 8.33 min." in cycle_told(store, "c1").next
     assert told.next[0].startswith("It waits for the cooldown of 33.3 min") and "500 s more" not in told.next[0]
     assert "8.33 min more" in told.next[0]
     with store.begin() as tx:
@@ -98,12 +107,17 @@ def test_rollbacks_in_a_row_lengthen_the_cooldown_and_then_freeze_until_a_person
     assert (reason, done(store)) == ("frozen_after_rollbacks", None)
     assert "2 rollbacks in a row" in told.next[0]
     assert told.can_do[0].command == "homeostat resume"
+    assert any("2 rollbacks in a row no cycle starts" in line for line in cycle_told(store, "c1").next)
     with store.begin() as tx:
         states.put(tx, PAUSED, b"1", NOW - 100.0)
     assert (why(store, "a1")[0], done(store, paused=True)) == ("paused", None)
     with store.begin() as tx:
         states.put(tx, PAUSED, b"0", NOW - 50.0)
     assert (why(store, "a1")[0], done(store)) == ("input_drift", "input_drift")
+
+
+def test_a_resume_is_looked_for_where_the_command_leaves_it() -> None:
+    assert controller.PAUSED == PAUSED
 
 
 def test_a_resume_of_before_the_rollbacks_forgives_none(store: Store) -> None:
