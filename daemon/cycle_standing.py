@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from daemon.cycle import OpenAlarm, Standing, rollback_of_cause
 from daemon.store import Read, alarms, cycles, rollouts, states
+from daemon.store import ledger as entries
 from deploy.rollout import Phase
 from monitors.alarms import AlarmKind
 
 LOOKED_BACK: Final = 50
 """Cycles and rollouts that are looked back on: rollbacks in a row freeze long before."""
+MOST_SAID: Final = 10_000
+"""Ledger entries about the deployment itself, the pauses and resumes of years, where the last resume is sought."""
 PAUSED: Final = "paused"
-"""State that a person's pause (1) and resume (0) leave; its time is that of the command."""
+"""State that a person's pause (1) and resume (0) leave."""
 MANUAL: Final = "manual"
 """Cause of a cycle that a person asked for."""
 
@@ -37,7 +41,7 @@ def cycle_standing(
         paused=paused,
         may_train=may_train,
         last_end=max((c.changed_at for c in past if not c.active), default=None),
-        rollbacks_same_cause=_rollbacks(past, ended, _resumed_at(read)),
+        rollbacks_same_cause=_rollbacks(read, deployment, past, ended),
         last_promoted=max((c.changed_at for c in past if _promoted(c, ended)), default=None),
     )
 
@@ -59,22 +63,27 @@ def cause_of(alarm: alarms.AlarmRow) -> str:
     return str(alarm.body.get("evidence", {}).get("cause", "unknown"))
 
 
-def _rollbacks(past: Sequence[cycles.Cycle], ended: Mapping[str, rollouts.Rollout], since: float | None) -> int:
+def _rollbacks(read: Read, deployment: str, past: Sequence[cycles.Cycle], ended: Mapping[str, rollouts.Rollout]) -> int:
     """Rollbacks in a row, newest first, until another end of a rollout or a person's resume."""
-    count = 0
+    found: list[cycles.Cycle] = []
     for one in past:
         end = ended.get(str(one.data.get("rollout", "")))
         if end is None or one.active:
             continue
-        if not rollback_of_cause(Phase(end.phase)) or (since is not None and one.changed_at <= since):
+        if not rollback_of_cause(Phase(end.phase)):
             break
-        count += one.cause != MANUAL
-    return count
+        if one.cause != MANUAL:
+            found.append(one)
+    if not found:
+        return 0
+    resumed = _resumed_at(read, deployment)
+    return sum(one.changed_at > resumed for one in found)
 
 
-def _resumed_at(read: Read) -> float | None:
-    """When a person last said to go on; None while paused, or before anybody did."""
-    return states.put_at(read, PAUSED) if states.get(read, PAUSED) == b"0" else None
+def _resumed_at(read: Read, deployment: str) -> float:
+    """When a person last said to go on."""
+    said = entries.about(read, deployment, MOST_SAID)
+    return max((e.at for e in said if e.kind == "resume"), default=-math.inf)
 
 
 def _promoted(past: cycles.Cycle, ended: Mapping[str, rollouts.Rollout]) -> bool:

@@ -15,11 +15,6 @@ def get(read: Read, name: str) -> bytes | None:
     return read.conn.execute(select(T.c.blob).where(T.c.name == name)).scalar_one_or_none()
 
 
-def put_at(read: Read, name: str) -> float | None:
-    """When the blob of this name was put, wall-clock seconds."""
-    return read.conn.execute(select(T.c.at).where(T.c.name == name)).scalar_one_or_none()
-
-
 def with_prefix(read: Read, prefix: str) -> dict[str, bytes]:
     """Name to blob of all names that begin with ``prefix``."""
     query = select(T.c.name, T.c.blob).where(T.c.name.startswith(prefix, autoescape=True))
