@@ -14,7 +14,7 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from daemon.drift_policy import Action, Situation, taken
+from daemon.drift_policy import ABSENT, POLICY, Action, Situation, taken
 from deploy.rollout import Phase as RolloutPhase
 from monitors.alarms import AlarmKind
 
@@ -93,7 +93,7 @@ class CycleConfig(BaseModel):
     cooldown_s: Annotated[float, Field(ge=0)] = 3600.0
     """Seconds after a cycle before the next one; doubled after a rollback for the same cause."""
     freeze_after: Annotated[int, Field(ge=1)] = 2
-    """Rollbacks for one cause that freeze the deployment (no cycle starts until a person resumes it)."""
+    """Rollbacks in a row that freeze the deployment: no cycle starts until a person resumes it (`homeostat resume`)."""
     reward_grace_s: Annotated[float, Field(ge=0)] = 120.0
     """Seconds a reward alarm waits for an input alarm, which knows the slice, before it starts a cycle itself."""
     promotion_watch_s: Annotated[float, Field(ge=0)] = 3600.0
@@ -143,6 +143,23 @@ class Start:
     """Alarms to be answered with this reason: the newest promotion was about what they saw."""
 
 
+WAITS: Final = frozenset(
+    {
+        "no_open_alarm",
+        "same_cause",
+        "mode_observe",
+        "paused",
+        "cycle_open",
+        "rollout_active",
+        "cooldown",
+        "reward_grace",
+    }
+)
+"""Reasons of ``choose`` that are no rule's of ``daemon.drift_policy``."""
+REASONS: Final = WAITS | {rule.reason for rule in POLICY} | set(ABSENT.values())
+"""Every reason that ``choose`` can give, and every name for what it passes over."""
+
+
 def choose(standing: Standing, config: CycleConfig, now: float) -> Start:
     """From alarms to adaptation, by ``daemon.drift_policy.POLICY``, with cooldown and never twice for one cause."""
     same = tuple(a.alarm_id for a in standing.alarms if _answered_by_promotion(a, standing))
@@ -160,8 +177,7 @@ def choose(standing: Standing, config: CycleConfig, now: float) -> Start:
     found = [(a, taken(a.kind, a.cause, _situation(a, standing, config))) for a in alarms]
     if all(t.action is Action.FREEZE for _, t in found):
         return Start(None, found[0][1].rule.reason, same_cause=same)
-    wait = config.cooldown_s * 2**standing.rollbacks_same_cause
-    if standing.last_end is not None and now - standing.last_end < wait:
+    if standing.last_end is not None and now - standing.last_end < cooldown_s(standing, config):
         return Start(None, "cooldown", same_cause=same)
     adapts = [(a, t) for a, t in found if t.action is Action.ADAPT]
     if not adapts:
@@ -171,6 +187,11 @@ def choose(standing: Standing, config: CycleConfig, now: float) -> Start:
     if best.rule.grace and now - alarm.at < config.reward_grace_s:
         return Start(None, "reward_grace", same_cause=same)
     return Start(alarm.alarm_id, best.rule.reason, best.passed_over, same)
+
+
+def cooldown_s(standing: Standing, config: CycleConfig) -> float:
+    """Seconds between the last cycle and the next one."""
+    return config.cooldown_s * 2**standing.rollbacks_same_cause
 
 
 def _answered_by_promotion(alarm: OpenAlarm, standing: Standing) -> bool:

@@ -17,20 +17,20 @@ from daemon import cycle as table
 from daemon import ledger
 from daemon.buffer_build import BufferBuilder, Overrides
 from daemon.config import Config
+from daemon.cycle_standing import MANUAL, cycle_standing
 from daemon.faults import Refused
 from daemon.gate_task import GateTask
 from daemon.labels import Labels
+from daemon.promotion_budget import next_config
 from daemon.store import Store, Tx, alarms, cycles, jobs, rollouts, versions
 from daemon.trainer_desk import note_lost
 from daemon.version_rows import row_of
 from deploy.power import forecast
 from deploy.rollout import FINAL
 from deploy.rollout import Phase as RolloutPhase
-from monitors.alarms import AlarmKind, SliceModel
+from monitors.alarms import SliceModel
 from monitors.gate import GateResult
 from monitors.metrics import Metrics
-
-MANUAL = "manual"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,35 +111,19 @@ class Learning:
     # ------------------------------------------------------------------------------------------------ starting
 
     def _maybe_start(self, paused: bool, rollout_active: bool) -> None:
-        now = self._clock()
         with self._store.read() as read:
             waiting = alarms.unanswered(read, self._name)
-            past = cycles.newest(read, self._name, 50)
-            ended = {r.id: r for r in rollouts.newest(read, self._name, 50)}
-        if not waiting:
-            return
-        failed = 0
-        for one in past:  # newest first: rollbacks in a row, since the last success
-            end = ended.get(str(one.data.get("rollout", "")))
-            if end is None:
-                continue
-            if not table.rollback_of_cause(RolloutPhase(end.phase)):
-                break
-            failed += one.cause != MANUAL
-        chosen = table.choose(
-            table.Standing(
-                alarms=tuple(table.OpenAlarm(a.alarm_id, AlarmKind(a.kind), a.at, _cause_of(a)) for a in waiting),
-                cycle_open=False,
-                rollout_active=rollout_active,
+            if not waiting:
+                return
+            standing = cycle_standing(
+                read,
+                self._name,
+                waiting,
                 paused=paused,
+                rollout_active=rollout_active,
                 may_train=self._config.mode != "observe",
-                last_end=max((c.changed_at for c in past), default=None),
-                rollbacks_same_cause=failed,
-                last_promoted=max((c.changed_at for c in past if _promoted(c, ended)), default=None),
-            ),
-            self._config.cycle,
-            now,
-        )
+            )
+        chosen = table.choose(standing, self._config.cycle, self._clock())
         if chosen.same_cause:
             with self._store.begin() as tx:
                 for name in chosen.same_cause:
@@ -291,10 +275,16 @@ class Learning:
                 self._move(tx, active, table.Signal.GATE_STOPPED, f"gate_{reason}", data)
                 return
         outlook = self._outlook(active, result)
-        expected = forecast(outlook, self._config.rollout)
-        figures = {"units": expected.units_small + expected.units_half, "seconds": expected.seconds}
         with self._store.begin() as tx:
-            if not expected.reaches(self._config.rollout.deadline_s):
+            frozen = next_config(tx, self._name, self._config.rollout, now)
+            expected = forecast(outlook, frozen)
+            figures = {
+                "units": expected.units_small + expected.units_half,
+                "seconds": expected.seconds,
+                "deadline_s": frozen.deadline_s,
+                "needs_promote": frozen.promote_threshold,
+            }
+            if not expected.reaches(frozen.deadline_s):
                 self._move(tx, active, table.Signal.UNDERPOWERED, "underpowered", _finite(figures))
                 return
             try:
@@ -340,16 +330,6 @@ class Learning:
 
 class CycleOpen(Exception):
     """The person's: a second cycle was asked for while one runs."""
-
-
-def _cause_of(alarm: alarms.AlarmRow) -> str:
-    """Without reading the alarm's slice, which is large."""
-    return str(alarm.body.get("evidence", {}).get("cause", "unknown"))
-
-
-def _promoted(past: cycles.Cycle, ended: Mapping[str, rollouts.Rollout]) -> bool:
-    end = ended.get(str(past.data.get("rollout", "")))
-    return end is not None and end.phase == RolloutPhase.PROMOTED.value
 
 
 def _slice_of(active: cycles.Cycle) -> SliceModel | None:

@@ -55,7 +55,10 @@ def assumed(
 
 
 def power_table(basis: Assumed, effects: Sequence[float], shares: Sequence[float], config: RolloutConfig) -> Json:
-    """One row for each effect and each share of the first step; numbers that are out of reach are null."""
+    """One row for each effect and each share of the first step; numbers that are out of reach are null.
+
+    ``config`` is what a rollout would be judged by, the yearly budget included.
+    """
     rows = [
         _row(basis, effect, config.model_copy(update={"share_small": share}))
         for share in shares or (config.share_small,)
@@ -72,6 +75,7 @@ def power_table(basis: Assumed, effects: Sequence[float], shares: Sequence[float
         },
         "policy": {
             "alpha": config.alpha,
+            "alpha_promote": config.promotion_alpha,
             "margin_small": config.margin_small,
             "margin_half": config.margin_half,
             "share_half": config.share_half,

@@ -9,12 +9,12 @@ from typing import Any, Final
 from daemon import ledger
 from daemon.config import Config
 from daemon.faults import Refused
+from daemon.promotion_budget import next_config
 from daemon.standing import standing
 from daemon.store import Tx, buffers, cycles, denials, exchanges, rollouts, suspended, versions
-from deploy.alpha_budget import Spent, alpha_for_next
 from deploy.fleet import Before
 from deploy.guards import Bounds
-from deploy.rollout import Phase, RolloutConfig
+from deploy.rollout import Phase
 from deploy.routes import Route
 from deploy.unit_events import Path
 from monitors.guardrails import failed, happened, seconds_per_token, tau_from
@@ -23,8 +23,6 @@ LEAST_FOR_BOUNDS: Final = 2000
 """Requests from which the control's 95th percentiles are taken; with fewer nothing counts as slow or overlong: an
 exceedance of a guess would be noise.
 """
-MOST_A_YEAR: Final = 2000
-"""Rollouts that the yearly budget looks back on: five a day."""
 
 
 class RolloutStart:
@@ -51,7 +49,7 @@ class RolloutStart:
         control = standing(tx, name, self._identity, self._route()).champion or self._identity
         rollout = f"rollout-{uuid.uuid4().hex[:10]}"
         data = {
-            "config": self._config.rollout.model_dump(mode="json") | {"alpha_promote": self._alpha(tx, now)},
+            "config": next_config(tx, name, self._config.rollout, now).model_dump(mode="json"),
             **self._before(tx, now),
             "slice": cycle.data.get("slice"),
             "cycle": cycle.id,
@@ -77,16 +75,6 @@ class RolloutStart:
         entry = {"to_phase": Phase.STARTING.value, "candidate": version, "control": control, "cycle": cycle.id}
         ledger.append(tx, name, "rollout", rollout, "gate_passed", actor="daemon", at=now, data=entry)
         return rollout
-
-    def _alpha(self, tx: Tx, now: float) -> float:
-        """What the yearly budget leaves for a wrong promotion; a rollout that met no traffic has spent nothing."""
-        config = self._config.rollout
-        spent: list[Spent] = []
-        for row in rollouts.newest(tx, self._config.deployment.name, MOST_A_YEAR):
-            if row.phase != Phase.DENIED:
-                given = RolloutConfig.model_validate(row.data["config"])
-                spent.append(Spent(row.started_at, 1.0 / given.promote_threshold))
-        return min(alpha_for_next(spent, now, config), 1.0 / config.promote_threshold)
 
     def _before(self, tx: Tx, now: float) -> dict[str, Any]:
         """What the guardrails and the kill switch hold the canary against: the control's newest requests."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from daemon.api.looks import alarm_view
 from daemon.config import Config
@@ -13,7 +13,7 @@ from daemon.store import Read, Store, alarms, counters, cycles, jobs, rollouts, 
 from deploy.agent import Observation
 from deploy.evidence import Evidence
 from deploy.rollout import Phase, RolloutConfig
-from deploy.verdict import numbers
+from deploy.verdict import needs, numbers
 
 Json = dict[str, Any]
 
@@ -84,9 +84,6 @@ def _rollout(row: rollouts.Rollout, evidence: Evidence | None) -> Json:
     }
 
 
-_VOID: Final = frozenset({"e_sample_ratio", "e_feedback_rate"})
-
-
 def _evidence(evidence: Evidence, config: RolloutConfig) -> Json:
     seen = numbers(evidence.processes)
     units = {"e_harm": "units_rewarded", "e_feedback_rate": "units_rewarded", "e_sample_ratio": "units"}
@@ -98,7 +95,7 @@ def _evidence(evidence: Evidence, config: RolloutConfig) -> Json:
             counted = seen[units[key]] if key in units else seen["units_matured_control"] + seen["units_matured_canary"]
             shown[key[2:]] = {
                 "e": value,
-                "needs": config.void_threshold if key in _VOID else config.threshold,
+                "needs": needs(key[2:], config),
                 "units": int(counted),
             }
         elif value == value:

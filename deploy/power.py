@@ -55,7 +55,7 @@ def units_to_verdict(effect: float, variance: float, propensity: float, alpha: f
 
 def forecast(outlook: Outlook, config: RolloutConfig) -> Forecast:
     """Units and seconds of both steps, each with its maturity window."""
-    alpha = 1.0 / config.promote_threshold
+    alpha = config.promotion_alpha
     gain, variance = outlook.gain_overall, outlook.reward_variance
     small = max(
         units_to_verdict(gain + config.margin_small, variance, config.share_small, alpha),

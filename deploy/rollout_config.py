@@ -110,9 +110,14 @@ class RolloutConfig(BaseModel):
         return 1.0 / self.alpha
 
     @property
+    def promotion_alpha(self) -> float:
+        """Chance of a wrong promotion: the smaller of the two alphas."""
+        return self.alpha if self.alpha_promote is None else min(self.alpha, self.alpha_promote)
+
+    @property
     def promote_threshold(self) -> float:
-        """E-value at which a step passes: 1 over the smaller of the two alphas."""
-        return 1.0 / min(self.alpha, self.alpha if self.alpha_promote is None else self.alpha_promote)
+        """E-value at which a step passes."""
+        return 1.0 / self.promotion_alpha
 
     @property
     def void_threshold(self) -> float:

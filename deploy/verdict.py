@@ -45,9 +45,22 @@ WAIT_REASONS: Final = frozenset(
     }
 )
 PASS_REASONS: Final = frozenset({"non_inferior", "superior_in_slice_and_non_inferior", "no_harm_in_probation"})
-VOID_REASONS: Final = frozenset({"sample_ratio_mismatch", "feedback_rate_differs"})
+VOIDS: Final[Mapping[str, str]] = MappingProxyType(
+    {"sample_ratio": "sample_ratio_mismatch", "feedback_rate": "feedback_rate_differs"}
+)
+"""Process that voids the comparison to the reason that it gives."""
+VOID_REASONS: Final = frozenset(VOIDS.values())
+PROMOTING: Final = frozenset({"non_inferior_small", "non_inferior_half", "superior_in_slice"})
+"""Processes that lead a step up; the others lead back or void."""
 REASONS: Final = frozenset(HARM_REASONS.values()) | KILL_REASONS | VOID_REASONS | WAIT_REASONS | PASS_REASONS
 """Every reason that ``judge`` can give; docs/decisions.md says what each means."""
+
+
+def needs(process: str, config: RolloutConfig) -> float:
+    """E-value at which a process decides; ``process`` is its name in ``numbers`` without the ``e_``."""
+    if process in VOIDS:
+        return config.void_threshold
+    return config.promote_threshold if process in PROMOTING else config.threshold
 
 
 def numbers(state: Processes) -> dict[str, float]:
@@ -59,8 +72,7 @@ def numbers(state: Processes) -> dict[str, float]:
         "e_superior_in_slice": _e(bets.log_e(state.superior_in_slice)),
         **{f"e_harm_{name}": _e(log) for name, (_, log) in harm_logs(state).items()},
         "e_harm": harm_e(state),
-        "e_sample_ratio": _e(ratio.log_e(state.sample_ratio)),
-        "e_feedback_rate": _e(feedback_log_e(state)),
+        **{f"e_{name}": _e(log) for name, log in _void_logs(state).items()},
         "units": float(state.assigned),
         "units_rewarded": float(state.rewarded),
         "units_matured_control": float(state.matured_control),
@@ -102,20 +114,24 @@ def _way_back(state: Processes, kill: Kill, config: RolloutConfig) -> tuple[Sign
         return Signal.KILL_SWITCH, "consecutive_server_errors"
     if kill.fleet:
         return Signal.KILL_SWITCH, kill.fleet
-    if harm_e(state) >= config.threshold:
+    if harm_e(state) >= needs("harm", config):
         logs = {name: math.log(weight) + log for name, (weight, log) in harm_logs(state).items()}
         return Signal.HARM, HARM_REASONS[max(logs, key=lambda name: logs[name])]
-    if _e(ratio.log_e(state.sample_ratio)) >= config.void_threshold:
-        return Signal.VOID, "sample_ratio_mismatch"
-    if _e(feedback_log_e(state)) >= config.void_threshold:
-        return Signal.VOID, "feedback_rate_differs"
+    for process, log in _void_logs(state).items():
+        if _e(log) >= needs(process, config):
+            return Signal.VOID, VOIDS[process]
     return None
+
+
+def _void_logs(state: Processes) -> dict[str, float]:
+    """Log e-value of each process of ``VOIDS``, in the order in which they are looked at."""
+    return {"sample_ratio": ratio.log_e(state.sample_ratio), "feedback_rate": feedback_log_e(state)}
 
 
 def _first_step(state: Processes, seen: Mapping[str, float], config: RolloutConfig) -> tuple[Signal | None, str]:
     if min(state.matured_control, state.matured_canary) < config.min_units_per_arm:
         return None, "too_few_units"
-    if not seen["e_non_inferior_small"] >= config.promote_threshold:
+    if not seen["e_non_inferior_small"] >= needs("non_inferior_small", config):
         return None, "not_yet_non_inferior"
     return Signal.STEP_PASSED, "non_inferior"
 
@@ -123,8 +139,8 @@ def _first_step(state: Processes, seen: Mapping[str, float], config: RolloutConf
 def _second_step(state: Processes, seen: Mapping[str, float], config: RolloutConfig) -> tuple[Signal | None, str]:
     if min(state.matured_control, state.matured_canary) < config.min_units_per_arm:
         return None, "too_few_units"
-    if not seen["e_superior_in_slice"] >= config.promote_threshold:
+    if not seen["e_superior_in_slice"] >= needs("superior_in_slice", config):
         return None, "not_yet_superior_in_slice"
-    if not seen["e_non_inferior_half"] >= config.promote_threshold:
+    if not seen["e_non_inferior_half"] >= needs("non_inferior_half", config):
         return None, "not_yet_non_inferior"
     return Signal.STEP_PASSED, "superior_in_slice_and_non_inferior"

@@ -9,6 +9,7 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from daemon.api.access import Reader, state
 from daemon.api.ports import Json
 from daemon.power_table import assumed, power_table
+from daemon.promotion_budget import next_config
 from daemon.traffic_rates import recent_rates
 
 router = APIRouter(prefix="/api/v1", tags=["power"])
@@ -25,15 +26,17 @@ def power(
     effect: Annotated[list[Share] | None, Query(max_length=20)] = None,
     share: Annotated[list[Share] | None, Query(max_length=20)] = None,
 ) -> Json:
-    """Expected units and hours to each verdict under this daemon's policy; 409 where traffic is needed and none came.
+    """Expected units and hours to each verdict of a rollout that began now; 409 where traffic is needed and none came.
 
     What is not given is taken from the newest traffic.
     """
     found = state(request)
+    now = found.clock()
     with found.store.read() as read:
-        seen = recent_rates(read, found.deployment, found.clock())
+        seen = recent_rates(read, found.deployment, now)
+        policy = next_config(read, found.deployment, found.config.rollout, now)
     basis = assumed(sessions_per_hour, feedback_rate, slice_share, seen)
     if basis is None:
         message = "no traffic came in the last day to take rates from: give --sessions-per-hour and --feedback-rate"
         raise HTTPException(409, {"reason": "no_traffic", "message": message})
-    return power_table(basis, effect or (), share or (), found.config.rollout)
+    return power_table(basis, effect or (), share or (), policy)

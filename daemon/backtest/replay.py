@@ -25,8 +25,9 @@ from daemon.ingest import Ingest, IngestPorts
 from daemon.learning import Learning
 from daemon.store import Store, cycles, exchanges, rollouts
 from daemon.store.rollouts import Rollout
+from deploy.alpha_budget import rationed_as
 from deploy.power import Outlook
-from deploy.rollout import Phase
+from deploy.rollout import Phase, RolloutConfig
 from monitors.gate import GateResult
 from monitors.metrics import Metrics
 from monitors.watch import Watch
@@ -140,12 +141,13 @@ class Replay:
         if coming is None or coming + self.source.slice_s < self._waiting[0].started_at:
             return
         row = self._waiting.pop(0)
-        data: Mapping[str, Any] = {**row.data, "config": self.config.rollout.model_dump(mode="json")}
+        config = rationed_as(RolloutConfig.model_validate(row.data["config"]), self.config.rollout)
+        data: Mapping[str, Any] = {**row.data, "config": config.model_dump(mode="json")}
         opened = replace(row, phase=Phase.CANARY_SMALL.value, active=True, data=data, ended_at=None)
         with self.scratch.begin() as tx:
             rollouts.create(tx, opened)
         self.ingest.follow(opened)
-        self._running = WouldBe(row, self.config.rollout)
+        self._running = WouldBe(row, config)
         self.source.slice_s = FINE_S
 
     def _judge(self) -> None:

@@ -76,6 +76,8 @@ class WouldBe:
             "reached": self.phase.value,
             "at": end.at if end else None,
             "units": int(self.last.get("units", 0)),
+            "needs": self.config.threshold,
+            "needs_promote": self.config.promote_threshold,
             "evidence": {k: v for k, v in self.last.items() if k.startswith("e_")},
             "steps": [{"phase": s.phase, "reason": s.reason, "at": s.at, "units": s.units} for s in self.steps],
         }

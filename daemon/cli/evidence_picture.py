@@ -35,7 +35,7 @@ def picture(title: str, path: dict[str, Any]) -> bytes:
         y = y_of(math.log10(threshold))
         for x in range(_LEFT, _LEFT + columns, 12):
             canvas.fill(x, y, min(7, _LEFT + columns - x), 2, INK)
-        canvas.text(_LEFT + columns + 10, y - 7, f"{threshold:g} = 1/alpha", INK)
+        canvas.text(_LEFT + columns + 10, y - 7, f"e {threshold:g}", INK)
     top = y_of(math.log10(limits[-1]))
     for n, mark in enumerate(path["marks"]):
         x = _LEFT + round(columns * min(int(mark["units"]) / last, 1.0))

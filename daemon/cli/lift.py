@@ -25,7 +25,7 @@ def sentence(found: output.Json) -> str:
     sample = f"{found['units']} units, {found['units_held_back']} of them held back on {found['anchor']}"
     if found["effect"] is None:
         return f"nothing to compare yet: since {since}{until} {sample}"
-    bounds = f"[{100 * found['low']:+.0f}, {100 * found['high']:+.0f}]"
+    bounds = f"[{100 * found['low']:+.1f}, {100 * found['high']:+.1f}]"
     more = "" if found["complete"] else "; the first units alone"
     return (
         f"{100 * found['effect']:+.1f} points {bounds} since {since}{until}, {sample} "

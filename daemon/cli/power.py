@@ -68,7 +68,7 @@ def _local(
     config: Path | None,
     home: Path | None,
 ) -> Any:
-    """Without a daemon: the config's policy, or the default one where there is no config."""
+    """Without a daemon: the config's policy, or the default one where there is no config; no yearly budget."""
     from daemon.config import load_config
     from daemon.power_table import assumed, power_table
     from deploy.rollout import RolloutConfig
@@ -112,15 +112,19 @@ def _human(found: output.Json) -> str:
     lines = [
         f"traffic  {basis['sessions_per_hour']:.4g} sessions/h, {100 * basis['feedback_rate']:.3g} % with feedback "
         f"({where}): {basis['units_per_hour']:.4g} units/h; reward variance {basis['reward_variance']:.3g}",
-        f"policy   alpha {policy['alpha']:g}; first step excludes a loss of {policy['margin_small']:g}, second "
+        f"policy   alpha {policy['alpha']:g}, of a wrong promotion {policy['alpha_promote']:.3g}; first step excludes "
+        f"a loss of {policy['margin_small']:g}, second "
         f"({100 * policy['share_half']:g} %) one of {policy['margin_half']:g} and shows a gain; each unit waits "
         f"{policy['maturity_s'] / 3600:.3g} h; deadline {policy['deadline_s'] / 86400:.3g} days",
         "",
     ]
     rows: list[output.Json] = [dict(zip(_COLUMNS, _cells(row), strict=True)) for row in output.parts(found, "rows")]
-    return "\n".join(
-        [*lines, output.table(rows, _COLUMNS), "", "Expected values: about half of all rollouts take longer."]
-    )
+    notes = ["", "Expected values: about half of all rollouts take longer."]
+    if basis["source"] == "given":
+        notes.append(
+            "What the year's rollouts have left for a wrong promotion is the daemon's to say: not counted here."
+        )
+    return "\n".join([*lines, output.table(rows, _COLUMNS), *notes])
 
 
 def _cells(row: output.Json) -> tuple[str, ...]:

@@ -90,7 +90,7 @@ def _effect(effect: output.Json) -> str:
     estimate = effect.get("estimate")
     said = "" if estimate is None else f"{100.0 * float(estimate):+.1f} points "
     sure = f"{100.0 * float(effect['level']):g} % at all instants together"
-    return f"{said}[{low:+.0f}, {high:+.0f}], canary minus control, {sure}, {effect['units']} {effect['basis']}"
+    return f"{said}[{low:+.1f}, {high:+.1f}], canary minus control, {sure}, {effect['units']} {effect['basis']}"
 
 
 def _wrapped(sentences: list[str], width: int) -> list[str]:

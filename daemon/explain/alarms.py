@@ -2,21 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from daemon import cycle as policy
 from daemon.config import Config
+from daemon.cycle_standing import cause_of, standing_now
 from daemon.explain.explanation import Decided, Explanation, Measure, Relation, Remedy, compare, span
-from daemon.store import Read, alarms, cycles, rollouts, states
-from monitors.alarms import AlarmKind
+from daemon.store import Read, alarms, cycles
 
 _TESTS: Final[tuple[tuple[str, str, Relation, str], ...]] = (
     ("t2", "t2_threshold", ">=", "how far the features of prompts moved (MEWMA)"),
     ("log_e", "log_e_threshold", ">=", "log evidence that a classifier tells new prompts from the reference"),
     ("p_value", "alpha", "<=", "the second look on fresh traffic: chance of such a difference without drift"),
-    ("e", "threshold", ">=", "evidence that rewards left their usual level (e-SR)"),
+    ("e", "threshold", ">=", "evidence that it left its usual level (e-SR)"),
 )
 _ADAPT: Final = Remedy("homeostat adapt", "start a learning cycle now, on the newest slice")
+_RESUME: Final = Remedy("homeostat resume", "let cycles start again")
+_RESUMED: Final = frozenset({"paused", "frozen_after_rollbacks"})
+WORDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "no_open_alarm": "Nothing: no alarm waits for an answer.",
+        "same_cause": (
+            "No cycle: the version that was promoted last was trained for what it saw. It is answered so at the next "
+            "tick."
+        ),
+        "mode_observe": "Nothing: in mode observe the daemon trains nothing.",
+        "paused": "It waits until `homeostat resume`.",
+        "cycle_open": "It waits for the running cycle to end.",
+        "rollout_active": "It waits for the running rollout to end.",
+        "cooldown": "It waits for the cooldown of {cooldown} after the last cycle{doubled}: {left} more.",
+        "reward_grace": "For {grace} it waits for an alarm about prompts, which knows the slice.",
+        "frozen_after_rollbacks": (
+            "Nothing: after {rollbacks} rollbacks in a row the deployment is frozen until `homeostat resume`."
+        ),
+        "alarm_only_informs": "Nothing: alarms of this kind and cause only inform.",
+        "input_drift": "A cycle starts at the next tick: new prompts, which the champion has not learned.",
+        "concept_drift": "A cycle starts at the next tick: known questions want other answers than before.",
+        "reward_drift": "A cycle starts at the next tick: users are less content than they were.",
+        "asking_for_labels_not_built": "Asking people for labels would come first; the daemon does not do that.",
+        "demonstrations_not_built": "Examples in the prompt would come first; the daemon does not try them.",
+        "rollback_after_probation_is_a_persons": (
+            "A version was promoted shortly before. Whether to go back to the one before it is a person's decision: "
+            "`homeostat rollback`."
+        ),
+    }
+)
+"""What follows for an alarm, by every reason of ``daemon.cycle.choose``."""
+ANSWERS: Final[Mapping[str, str]] = MappingProxyType(
+    {"same_cause": "Answered without a cycle: a version that was trained for what it saw has been promoted since."}
+)
+"""Answers that are no cycle."""
+_CAUSES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "new_inputs": "Prompts unlike the reference carry most of it: the questions are new.",
+        "changed_answers": "Prompts like the reference carry most of it: what is right for known questions changed.",
+        "unknown": "Whether new questions or changed answers carry it could not be told.",
+    }
+)
+_REWARD_SIGNALS: Final[Mapping[str, str]] = MappingProxyType(
+    {"reward": "Rewards show", "feedback": "The share of corrections shows"}
+)
 _KINDS: Final = {
     "input": "prompts",
     "reward": "rewards",
@@ -57,11 +104,12 @@ def _words(row: alarms.AlarmRow, evidence: dict[str, Any]) -> str:
         level = evidence.get("level")
         usual = f" (usual level {float(level):.3g})" if isinstance(level, (int, float)) else ""
         return f"{row.detector} is an informer: it tells people that {evidence.get('signal', row.kind)} moved{usual}."
-    if row.kind == "reward":
-        return (
-            f"Rewards show a {evidence.get('direction', 'fall')} from their usual {_number(evidence, 'usual')} over "
-            f"{evidence.get('rewards', '–')} rewards."
+    if row.kind in _REWARD_SIGNALS:
+        told = (
+            f"{_REWARD_SIGNALS[row.kind]} a {evidence.get('direction', 'change')} from the usual "
+            f"{_number(evidence, 'usual')} over {evidence.get('rewards', '–')} rewards."
         )
+        return f"{told} {_CAUSES.get(cause_of(row), '')}".rstrip()
     verdict = "confirmed it" if row.confirmed else "did not confirm it"
     return (
         f"A detector suspected drift, and a classifier tried on {evidence.get('fresh', '–')} fresh prompts {verdict} "
@@ -77,6 +125,9 @@ def _number(evidence: dict[str, Any], name: str) -> str:
 def _notes(evidence: dict[str, Any]) -> tuple[str, ...]:
     notes: list[str] = []
     share, terms = evidence.get("share"), evidence.get("terms")
+    familiar = evidence.get("familiar_share")
+    if isinstance(familiar, (int, float)):
+        notes.append(f"{100.0 * float(familiar):.0f} % of what is missing came from prompts like the reference.")
     if isinstance(share, (int, float)) and share > 0:
         notes.append(f"About {100.0 * float(share):.0f} % of the newest prompts are of the new kind.")
     if isinstance(terms, list) and terms:
@@ -86,37 +137,37 @@ def _notes(evidence: dict[str, Any]) -> tuple[str, ...]:
 
 def _answer(read: Read, row: alarms.AlarmRow, config: Config, now: float) -> tuple[tuple[str, ...], tuple[Remedy, ...]]:
     if row.answer is not None:
-        look = Remedy(f"homeostat why {row.answer}", "how far the cycle is")
-        return (f"Answered by {row.answer}.",), (look,) if cycles.get(read, row.answer) is not None else ()
+        cycle = cycles.get(read, row.answer)
+        if cycle is None:
+            return (ANSWERS.get(row.answer, f"Answered by {row.answer}."),), (_ADAPT,)
+        return (f"Answered by {row.answer}.",), (Remedy(f"homeostat why {row.answer}", "how far the cycle is"),)
     if not (row.primary and row.confirmed):
         return ("Nothing: only a confirmed alarm of a primary detector may start a cycle.",), (_ADAPT,)
-    reason = blocked_by(read, row, config, now)
-    said = {
-        "mode_observe": "Nothing: in mode observe the daemon trains nothing.",
-        "paused": "It waits until `homeostat resume`.",
-        "cycle_open": "It waits for the running cycle to end.",
-        "rollout_active": "It waits for the running rollout to end.",
-        "cooldown": f"It waits for the cooldown of {span(config.cycle.cooldown_s)} after the last cycle.",
-        "reward_grace": f"For {span(config.cycle.reward_grace_s)} it waits for an alarm that knows the slice.",
-        "alarm_only_informs": "Nothing: alarms of this kind only inform.",
-    }.get(reason, "A cycle starts at the next tick.")
-    resume = (Remedy("homeostat resume", "let cycles start again"),) if reason == "paused" else ()
-    return (said,), (*resume, _ADAPT)
+    standing, chosen = asked(read, row, config, now)
+    said = [words(chosen.reason, standing, config, now)]
+    if chosen.alarm_id is not None:
+        said += [] if chosen.alarm_id == row.alarm_id else [f"It is for {chosen.alarm_id}, and answers this one too."]
+        said += [WORDS[name] for name in chosen.passed_over]
+    resume = (_RESUME,) if chosen.reason in _RESUMED else ()
+    return tuple(said), (*resume, _ADAPT)
 
 
-def blocked_by(read: Read, row: alarms.AlarmRow, config: Config, now: float) -> str:
-    """The named reason that ``daemon.cycle.choose`` gives for this alarm now.
+def asked(read: Read, row: alarms.AlarmRow, config: Config, now: float) -> tuple[policy.Standing, policy.Start]:
+    """What the controller would look at now, and what ``daemon.cycle.choose`` says to this alarm."""
+    standing = standing_now(read, row.deployment, config.mode)
+    chosen = policy.choose(standing, config.cycle, now)
+    if row.alarm_id in chosen.same_cause:
+        return standing, policy.Start(None, "same_cause")
+    return standing, chosen
 
-    Rollbacks in a row are not counted here: they double the cooldown, and a freeze pages by itself.
-    """
-    past = cycles.newest(read, row.deployment, 1)
-    standing = policy.Standing(
-        alarms=(policy.OpenAlarm(row.alarm_id, AlarmKind(row.kind), row.at),),
-        cycle_open=cycles.active(read, row.deployment) is not None,
-        rollout_active=rollouts.active(read, row.deployment) is not None,
-        paused=states.get(read, "paused") == b"1",
-        may_train=config.mode != "observe",
-        last_end=past[0].changed_at if past else None,
-        rollbacks_same_cause=0,
+
+def words(reason: str, standing: policy.Standing, config: Config, now: float) -> str:
+    """The sentence of a reason of ``daemon.cycle.REASONS``."""
+    wait = policy.cooldown_s(standing, config.cycle)
+    return WORDS[reason].format(
+        cooldown=span(wait),
+        left=span(max(wait - (now - standing.last_end), 0.0) if standing.last_end is not None else 0.0),
+        doubled=", doubled with each rollback in a row" if standing.rollbacks_same_cause else "",
+        rollbacks=standing.rollbacks_same_cause,
+        grace=span(config.cycle.reward_grace_s),
     )
-    return policy.choose(standing, config.cycle, now).reason

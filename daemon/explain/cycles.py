@@ -6,15 +6,18 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from daemon.config import Config
-from daemon.cycle import OPEN, Phase
+from daemon.cycle import OPEN, Phase, cooldown_s
+from daemon.cycle_standing import standing_now
 from daemon.explain import gates
 from daemon.explain.explanation import Decided, Explanation, Measure, Remedy, compare, span
+from daemon.promotion_budget import next_config
 from daemon.store import Read, cycles, jobs, versions
 from daemon.store import ledger as entries
 
-_REASONS: Final[Mapping[str, str]] = {
+REASONS: Final[Mapping[str, str]] = {
     "input_drift": "A confirmed alarm about prompts started it.",
     "reward_drift": "A confirmed alarm about rewards started it.",
+    "concept_drift": "A confirmed alarm started it: known questions want other answers than before.",
     "asked_by_person": "A person asked for it.",
     "enough_labels": "Enough labelled examples came and enough of them survived selection.",
     "deadline_with_fewer_labels": "The deadline for labels passed; what there was survived selection in number.",
@@ -23,6 +26,8 @@ _REASONS: Final[Mapping[str, str]] = {
     "training_failed": "The trainer failed as often as it may.",
     "gate_passed": "The version passed the gate, and a verdict on live traffic is expected before the deadline.",
     "underpowered": "A verdict on live traffic is not expected before the deadline, so no canary was started.",
+    "denied_version": "Training on the same examples gave a version that is on the deny list.",
+    "suspended_examples": "Its version learned from examples that a rollback has suspended since.",
     "aborted_by_person": "A person ended it.",
     "rollout_promoted": "Its version was promoted.",
     "rollout_rolled_back": "Its version was rolled back.",
@@ -60,7 +65,7 @@ def explain(
             *gates.measures(candidate.gate if candidate else None),
             *_forecast(row, config),
         ),
-        next=(_NEXT[phase], *_waiting(row, phase, config, now)),
+        next=(_NEXT[phase], *_waiting(read, row, phase, config, now), *_budget(read, row, config, now)),
         can_do=_can_do(row, phase),
         notes=_notes(read, row),
     )
@@ -69,7 +74,7 @@ def explain(
 def _words(row: cycles.Cycle) -> str:
     if row.reason.startswith("gate_") and row.reason != "gate_passed":
         return "The gate stopped it. " + gates.WORDS.get(row.reason.removeprefix("gate_"), "")
-    return _REASONS.get(row.reason, f"{row.reason.replace('_', ' ').capitalize()}.")
+    return REASONS.get(row.reason, f"{row.reason.replace('_', ' ').capitalize()}.")
 
 
 def _labels(
@@ -90,22 +95,40 @@ def _labels(
 
 
 def _forecast(row: cycles.Cycle, config: Config) -> tuple[Measure, ...]:
+    """Against the deadline and the alpha of promotion that decided; cycles of before have neither in their data."""
     if "seconds" not in row.data and row.reason != "underpowered":
         return ()
-    seconds = row.data.get("seconds")
-    said = "seconds to promotion that this traffic lets expect, against the rollout's deadline"
+    seconds, deadline = row.data.get("seconds"), float(row.data.get("deadline_s", config.rollout.deadline_s))
+    needs = row.data.get("needs_promote")
+    step = "" if needs is None else f" (e {float(needs):.3g} a step)"
     if seconds is None:
-        said = "a verdict is not in reach at any number of units: the expected effect cannot pass"
-        return (Measure("forecast_s", None, "<=", config.rollout.deadline_s, False, said),)
-    return (compare("forecast_s", float(seconds), "<=", config.rollout.deadline_s, said),)
+        said = f"a verdict is not in reach at any number of units: the expected effect cannot pass{step}"
+        return (Measure("forecast_s", None, "<=", deadline, False, said),)
+    said = f"seconds to promotion{step} that this traffic lets expect, against the rollout's deadline"
+    return (compare("forecast_s", float(seconds), "<=", deadline, said),)
 
 
-def _waiting(row: cycles.Cycle, phase: Phase, config: Config, now: float) -> tuple[str, ...]:
+def _budget(read: Read, row: cycles.Cycle, config: Config, now: float) -> tuple[str, ...]:
+    """What a rollout that began now would have to show, where a forecast of one ended the cycle."""
+    if row.reason != "underpowered":
+        return ()
+    frozen = next_config(read, row.deployment, config.rollout, now)
+    line = f"A rollout that began now would need e {frozen.promote_threshold:.3g} for a step"
+    if frozen.promotion_alpha < config.rollout.promotion_alpha:
+        return (f"{line}: this year's rollouts have left {frozen.promotion_alpha:.3g} for a wrong promotion.",)
+    return (f"{line}.",)
+
+
+def _waiting(read: Read, row: cycles.Cycle, phase: Phase, config: Config, now: float) -> tuple[str, ...]:
     if phase is Phase.COLLECTING:
         left = row.started_at + config.cycle.label_deadline_s - now
         return (f"It waits for labels for {span(max(left, 0.0))} at most.",)
     if phase not in OPEN:
-        left = row.changed_at + config.cycle.cooldown_s - now
+        standing = standing_now(read, row.deployment, config.mode)
+        if standing.rollbacks_same_cause >= config.cycle.freeze_after:
+            frozen = f"After {standing.rollbacks_same_cause} rollbacks in a row no cycle starts by itself"
+            return (f"{frozen} until `homeostat resume`.",)
+        left = (standing.last_end or row.changed_at) + cooldown_s(standing, config.cycle) - now
         return (f"The cooldown ends in {span(left)}.",) if left > 0 else ("The cooldown is over.",)
     return ()
 

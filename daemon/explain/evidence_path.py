@@ -16,17 +16,15 @@ from daemon.explain.explanation import Effect, EvidencePath, Mark
 from daemon.store import units
 from deploy.processes import Path, Processes, UnitEvent, apply
 from deploy.rollout import RolloutConfig
-from deploy.verdict import numbers
+from deploy.verdict import needs, numbers
 from monitors.confidence import interval
 
 MOST_EVENTS: Final = 50_000
 """Events that are gone through for one answer: about two seconds of one core."""
-MOST_BOUNDED: Final = 5_000
-"""Units that an interval is made of, the first ones; it is valid after any number of them."""
+MOST_BOUNDED: Final = 20_000
+"""Units that an interval is made of, the first ones: a tenth of a second. It is valid after any number of them."""
 POINTS: Final = 400
 """Points of a path: more than a terminal or a picture has columns."""
-PROMOTING: Final = frozenset({"non_inferior_small", "non_inferior_half", "superior_in_slice"})
-"""Processes that lead forward; the others lead back or void."""
 _LEAST: Final = 1e-9
 _BASES: Final[tuple[tuple[Path, Literal["matured units", "first rewards"]], ...]] = (
     (Path.PROMOTE, "matured units"),
@@ -50,13 +48,6 @@ class Walk:
     final: Processes
     found: tuple[bool, ...]
     """For each recorded verdict, whether some prefix of the events gives every one of its numbers, bit for bit."""
-
-
-def needs(process: str, config: RolloutConfig) -> float:
-    """E-value at which a process decides."""
-    if process in ("sample_ratio", "feedback_rate"):
-        return config.void_threshold
-    return config.promote_threshold if process in PROMOTING else config.threshold
 
 
 def events_of(stored: Sequence[units.Unit], events: Iterable[units.UnitEvent]) -> list[UnitEvent]:

@@ -80,7 +80,8 @@ class EvidencePath:
     log10_e: Mapping[str, tuple[float, ...]]
     """Name of each process to the decimal logarithm of its e-value."""
     thresholds: Mapping[str, float]
-    """E-value at which each of them decides: 1 / alpha, and for a step up 1 / the smaller of the two alphas."""
+    """E-value at which each of them decides: 1 / alpha, for a step up 1 / the smaller of the two alphas, and ten times
+    as much where it voids the comparison."""
     marks: tuple[Mark, ...] = ()
 
 

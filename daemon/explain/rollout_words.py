@@ -56,12 +56,12 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         ),
         "not_live": "It meets no users yet.",
         "feedback_rate_differs": (
-            "One arm is rated far more often than the other (e {e_feedback_rate}, limit {needs}): who speaks depends "
-            "on the arm, so the rewards cannot be compared."
+            "One arm is rated far more often than the other (e {e_feedback_rate}, limit {needs_void}): who speaks "
+            "depends on the arm, so the rewards cannot be compared."
         ),
         "sample_ratio_mismatch": (
-            "The arms are not as large as they were drawn (e {e_sample_ratio}, limit {needs}): something lets sessions "
-            "of one arm go missing, so the comparison means nothing."
+            "The arms are not as large as they were drawn (e {e_sample_ratio}, limit {needs_void}): something lets "
+            "sessions of one arm go missing, so the comparison means nothing."
         ),
         "deadline": "No verdict came before the deadline; without one the champion stays.",
         "aborted_by_person": "A person ended it; the champion stays and the candidate is not denied.",

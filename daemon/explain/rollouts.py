@@ -15,7 +15,6 @@ from daemon.explain.evidence_path import (
     effect,
     events_of,
     first_rewards,
-    needs,
     walk,
 )
 from daemon.explain.explanation import Arm, Decided, Explanation, Measure, Remedy, compare, span
@@ -25,7 +24,7 @@ from daemon.store import ledger as entries
 from deploy.guards import GUARDS
 from deploy.processes import UnitEvent
 from deploy.rollout import FINAL, LIVE, Phase, RolloutConfig
-from deploy.verdict import numbers
+from deploy.verdict import needs, numbers
 
 _TESTS: Final[tuple[tuple[str, str], ...]] = (
     ("harm", "the weighted evidence of harm; ends the rollout"),
@@ -84,6 +83,7 @@ def _facts(seen: Mapping[str, float], config: RolloutConfig, row: rollouts.Rollo
     shares = ("share_small", "share_half", "share_probation")
     found |= {name: f"{100.0 * getattr(config, name):g} %" for name in shares}
     found |= {"needs": f"{config.threshold:g}", "needs_promote": f"{config.promote_threshold:g}"}
+    found |= {"needs_void": f"{config.void_threshold:g}"}
     found |= {"probation_s": span(config.probation_s), "candidate": row.candidate}
     return found
 

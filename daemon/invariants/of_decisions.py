@@ -90,8 +90,8 @@ def data_before_promotion(facts: Facts) -> Iterator[str]:
         config = RolloutConfig.model_validate(row.data["config"])
         seen = entry.data
         for name in _NEEDS.get(Phase(str(phase)), ()):
-            if not float(seen.get(name, 0.0)) >= config.threshold:
-                yield f"{row.id} passed {phase} with {name} = {seen.get(name)}, {config.threshold} are needed"
+            if not float(seen.get(name, 0.0)) >= config.promote_threshold:
+                yield f"{row.id} passed {phase} with {name} = {seen.get(name)}, {config.promote_threshold} are needed"
         least = min(float(seen.get(f"units_matured_{arm}", 0.0)) for arm in ("control", "canary"))
         if least < config.min_units_per_arm and not _forced(facts, row.id):
             yield f"{row.id} passed {phase} with {least} matured units in an arm"

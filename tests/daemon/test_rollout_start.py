@@ -10,6 +10,7 @@ from daemon.store import Store, Tx, cycles, exchanges, rollouts, versions
 from deploy.guards import Bounds
 from deploy.rollout import Phase, RolloutConfig
 from tests.daemon.events import exchange
+from tests.daemon.past import past
 
 NOW = 10_000.0
 VERSION = "support-bbbbbbbbbbbb"
@@ -67,26 +68,10 @@ def test_with_little_traffic_nothing_is_slow_but_what_the_operator_says(store: S
     assert data["bounds"] == {"first_token_s": 0.7, "token_s": None, "tokens": None}
 
 
-def test_a_year_of_rollouts_rations_promotions_and_nothing_else(store: Store) -> None:
-    for number in range(15):
-        phase = Phase.DENIED if number == 14 else Phase.PROMOTED
-        data = {"config": RolloutConfig().model_dump(mode="json")}
-        row = rollouts.Rollout(
-            id=f"r{number}",
-            deployment="support",
-            candidate=VERSION,
-            control="support-aaaaaaaaaaaa",
-            cause="a1",
-            phase=phase.value,
-            active=False,
-            reason="test",
-            data=data,
-            started_at=NOW - 100.0,
-            changed_at=NOW - 50.0,
-            deadline=NOW,
-        )
-        with store.begin() as tx:
-            rollouts.create(tx, row)
+def test_the_yearly_budget_is_frozen_for_promotions_and_for_nothing_else(store: Store) -> None:
+    with store.begin() as tx:
+        past(tx, 14, Phase.PROMOTED)
+        past(tx, 1, Phase.DENIED)
     given = RolloutConfig.model_validate(opened(store, config()).data["config"])
     assert given.promote_threshold == pytest.approx(1.0 / 0.03), "fourteen have spent .7 of 1; one met no traffic"
     assert given.threshold == 20.0

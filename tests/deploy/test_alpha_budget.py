@@ -7,7 +7,8 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.alpha_budget import LEAST, YEAR_S, Spent, alpha_for_next
+from deploy.alpha_budget import LEAST, YEAR_S, Spent, alpha_for_next, config_for_next, rationed_as, spends
+from deploy.rollout import FINAL, LIVE, TABLE, Phase
 from deploy.rollout_config import RolloutConfig
 
 CONFIG = RolloutConfig()
@@ -40,3 +41,23 @@ def test_what_is_older_than_a_year_is_forgiven() -> None:
     old = [Spent(0.0, 0.05)] * 20
     assert alpha_for_next(old, YEAR_S + 1.0, CONFIG) == 0.05
     assert alpha_for_next(old, YEAR_S - 1.0, CONFIG) == LEAST
+
+
+def test_every_move_into_an_end_says_whether_alpha_was_spent() -> None:
+    """By the table: it was where the candidate met users before, and not where it did not."""
+    for (before, _), after in TABLE.items():
+        if after in FINAL:
+            assert spends(after, before) is (before in LIVE), (before, after)
+            assert spends(after, None) or after is Phase.DENIED, after
+    assert all(spends(phase, None) for phase in Phase if phase not in FINAL)
+
+
+def test_a_rollout_of_the_past_keeps_what_the_budget_lowered_and_nothing_else() -> None:
+    lowered = config_for_next([Spent(0.0, 0.05)] * 16, 1.0, CONFIG)
+    whole = config_for_next([], 1.0, CONFIG)
+    lax, strict = RolloutConfig(alpha=0.2), RolloutConfig(alpha=0.001)
+    assert rationed_as(lowered, CONFIG).promotion_alpha == lowered.promotion_alpha < 0.05
+    assert rationed_as(lowered, lax).promotion_alpha == lowered.promotion_alpha
+    assert rationed_as(lowered, strict).promotion_alpha == 0.001
+    assert rationed_as(whole, lax) == lax
+    assert rationed_as(CONFIG, CONFIG) == CONFIG

@@ -13,7 +13,7 @@ from deploy.guards import GUARDS
 from deploy.processes import Processes, apply, harm_e
 from deploy.rollout import Phase, RolloutConfig, Signal
 from deploy.unit_events import Path, UnitEvent
-from deploy.verdict import REASONS, judge
+from deploy.verdict import PROMOTING, REASONS, VOIDS, judge, needs, numbers
 
 CONFIG = RolloutConfig(probation_units=50, probation_s=100.0)
 
@@ -170,6 +170,41 @@ def test_a_smaller_alpha_of_promotion_asks_more_of_promotion_alone() -> None:
     assert judge(Phase.CANARY_SMALL, found, Kill(), rationed, 0, 0.0).reason == "not_yet_non_inferior"
     harmful = evidence(canary=0.3, control=0.7, path=Path.HARM)
     assert judge(Phase.CANARY_SMALL, harmful, Kill(), rationed, 0, 0.0).signal is Signal.HARM
+
+
+def test_each_process_decides_at_the_e_value_that_is_told_of_it() -> None:
+    """A little less of it does nothing, whatever alpha is: what ``why`` compares with is what judged."""
+    better = evidence(canary=0.62, control=0.6, units=900)
+    unlike, silent, split = Processes(), Processes(), Processes()
+    for i in range(60):
+        unlike = apply(unlike, UnitEvent(i, Path.ASSIGNED, i, i % 10 < 3, 0.1, 1.0, True, 0.0), CONFIG)
+        silent = apply(silent, UnitEvent(i, Path.HARM, i, i % 10 < 1, 0.5, 1.0, True, 0.0), CONFIG)
+    rng = random.Random(5)
+    for i in range(600):  # much better on the slice and somewhat worse elsewhere, so that the loss decides
+        arm, inside = rng.random() < 0.5, rng.random() < 0.3
+        chance = (0.9 if arm else 0.3) if inside else (0.5 if arm else 0.65)
+        event = UnitEvent(i, Path.PROMOTE, i, arm, 0.5, float(rng.random() < chance), inside, float(i))
+        split = apply(split, event, CONFIG)
+    states = {
+        "sample_ratio": (unlike, Phase.CANARY_SMALL, "sample_ratio_mismatch"),
+        "feedback_rate": (silent, Phase.CANARY_SMALL, "feedback_rate_differs"),
+        "harm": (evidence(canary=0.3, control=0.7, units=300, path=Path.HARM), Phase.CANARY_SMALL, "reward_harm"),
+        "non_inferior_small": (better, Phase.CANARY_SMALL, "non_inferior"),
+        "non_inferior_half": (split, Phase.CANARY_HALF, "superior_in_slice_and_non_inferior"),
+        "superior_in_slice": (
+            evidence(canary=0.66, control=0.6, units=900),
+            Phase.CANARY_HALF,
+            "superior_in_slice_and_non_inferior",
+        ),
+    }
+    assert {*VOIDS, *PROMOTING, "harm"} == set(states)
+    for process, (state, phase, reason) in states.items():
+        e = numbers(state)[f"e_{process}"]
+        at_alpha_1 = needs(process, CONFIG.model_copy(update={"alpha": 1.0}))
+        for factor, decides in ((0.999, True), (1.001, False)):
+            config = CONFIG.model_copy(update={"alpha": at_alpha_1 / (e * factor)})
+            assert needs(process, config) == pytest.approx(e * factor)
+            assert (judge(phase, state, Kill(), config, 0, 0.0).reason == reason) is decides, (process, factor)
 
 
 def every_reason() -> set[str]:

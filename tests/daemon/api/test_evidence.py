@@ -14,10 +14,11 @@ from daemon.api.application import build
 from daemon.config import Config
 from daemon.cycle import CycleConfig
 from daemon.explain.rollout_words import REASONS
-from daemon.store import Store, alarms, buffers, cycles, denials, feedback, tables, versions
+from daemon.store import Store, alarms, buffers, cycles, denials, feedback, rollouts, tables, versions
 from daemon.store import exchanges as exchange_rows
 from daemon.store.alarms import AlarmRow
 from deploy.verdict import REASONS as VERDICTS
+from deploy.verdict import VOID_REASONS, VOIDS
 from tests.daemon.events import exchange
 from tests.daemon.events import feedback as said
 from tests.daemon.fakes import FakeController
@@ -73,6 +74,20 @@ def test_a_harmful_candidate_is_explained_with_the_numbers_that_ended_it(api: Te
     assert document["path"]["units"][-1] == recorded["units"]
     assert 10 ** document["path"]["log10_e"]["harm"][-1] == pytest.approx(recorded["e_harm"])
     assert len({len(line) for line in document["path"]["log10_e"].values()} | {len(document["path"]["units"])}) == 1
+
+
+@pytest.mark.parametrize("reason", sorted(VOID_REASONS))
+def test_a_void_comparison_names_the_limit_that_it_crossed(api: TestClient, store: Store, reason: str) -> None:
+    record_rollout(store, good=0.6, bad=0.6, units=5)
+    with store.begin() as tx:
+        row = rollouts.get(tx, "r1")
+        assert row is not None
+        data = {**row.data, "waiting": ""}
+        rollouts.update_phase(tx, "r1", phase="inconclusive", reason=reason, at=NOW, data=data, ended=True)
+    document = told(api, "r1")
+    assert "limit 200)" in document["decided"]["words"]
+    process = next(name for name, given in VOIDS.items() if given == reason)
+    assert measure(document, process)["threshold"] == 200.0 == document["path"]["thresholds"][process]
 
 
 def test_units_that_do_not_give_the_recorded_verdict_are_told(api: TestClient, store: Store) -> None:

@@ -15,6 +15,7 @@ from daemon.backtest.source import RecordedSource
 from daemon.cli.backtest import instant, summary
 from daemon.faults import ConfigError
 from daemon.store import Store, exchanges, feedback, retention, tables
+from daemon.store import ledger as entries
 from streams.codec import Decoded, decode
 from streams.events import Exchange, Feedback, FeedbackKind
 from tests.daemon.cli.shell import Shell
@@ -93,6 +94,25 @@ def test_a_stricter_policy_is_not_convinced_by_the_same_traffic(
     assert 20.0 < found["would_be"]["evidence"]["e_harm"] < 1e6
     text = shell("backtest", "--home", str(home), "--from", "1500", "--to", "90000", "--config", str(strict)).out
     assert "rolled_back" in text and "undecided in canary_small" in text
+
+
+@pytest.mark.slow
+def test_a_replay_judges_by_the_alpha_that_the_year_had_left_for_the_rollout(
+    shell: Shell, home: Path, running: Store
+) -> None:
+    """The home's config holds the alpha of a rollout that nothing was taken from."""
+    record_rollout(running, good=0.95, bad=0.3, config=CONFIG.model_copy(update={"alpha_promote": 1e-5}))
+    document = backtest(shell, home)
+    found = document["rollouts"][0]
+    assert found["same"], found
+    assert any("the year had left less" in note for note in document["notes"])
+    assert (found["would_be"]["needs"], found["would_be"]["needs_promote"]) == (20.0, pytest.approx(1e5))
+    with running.read() as read:
+        rows = [e for e in entries.about(read, "r1") if e.kind == "rollout" and "units" in e.data]
+    steps = [(s["phase"], s["units"]) for s in found["would_be"]["steps"]]
+    recorded = [(e.data["to_phase"], e.data["units"]) for e in rows]
+    assert [phase for phase, _ in steps] == [phase for phase, _ in recorded]
+    assert all(abs(again - before) <= 5 for (_, again), (_, before) in zip(steps, recorded, strict=True))
 
 
 def drifting(store: Store, before: int, after: int) -> None:

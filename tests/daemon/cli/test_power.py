@@ -33,6 +33,7 @@ def test_the_daemon_knows_its_own_traffic(shell: Shell, served: Served, store: S
     half = json.loads(shell("power", *home, "--json", "--feedback-rate", "0.8").out)
     assert (half["assumed"]["feedback_rate"], half["assumed"]["source"]) == (0.8, "recent_traffic")
     text = shell("power", *home, "--share", "0.2").out
+    assert "of a wrong promotion 0.05" in text and "not counted here" not in text
     assert "40 % with feedback (from recent traffic)" in text
     assert "20 %" in text and "promoted after" in text
 
@@ -52,4 +53,5 @@ def test_without_a_daemon_both_rates_are_enough_and_its_config_counts(
     assert shell("power", *rates, "--home", str(tmp_path / "nowhere")).code == 2
     assert shell("power", *home, *rates, "--effect", "1.5").code == 2
     assert shell("power", *home, *rates, "--share", "0").code == 2
+    assert "not counted here" in shell("power", *home, *rates).out
     assert "never" in shell("power", *home, "--sessions-per-hour", "0", "--feedback-rate", "0.3").out
