@@ -92,7 +92,7 @@ class Replay:
             self.config,
             scratch,
             Registry(folder),
-            BufferBuilder(self.config, scratch, folder, metrics),
+            BufferBuilder(self.config, scratch, folder, metrics, (config.deployment.base_name,)),
             NoGate(),
             lambda _tx, _cycle, _version: "",
             lambda _cycle, _result: Outlook(0.0, 0.0, 0.0, 0.0, 0.0),
@@ -182,12 +182,19 @@ class Replay:
             _at, rollout = self._promotions.pop(0)
             self.ingest.rebase(self.source.now, "promotion", rollout)
 
+    def _champion(self) -> str | None:
+        """Whoever answered last outside of a canary and a holdback: what a buffer keeps are its replies."""
+        with self.scratch.read() as read:
+            newest = exchanges.since(read, self.name, 0.0, self.source.now, 200)
+        served = [x.version for x in newest if x.arm not in ("canary", "holdback")]
+        return served[-1] if served else None
+
     def _learn(self) -> None:
         """One tick of the policy; a cycle whose buffer is there has answered the question."""
         if self.source.now < max(self.window.from_s, self._ticked_at + TICK_S):
             return
         self._ticked_at = self.source.now
-        self.learning.tick(None, False, self._running is not None)
+        self.learning.tick(self._champion(), False, self._running is not None)
         with self.scratch.read() as read:
             active = cycles.active(read, self.name)
         if active is not None and active.phase == CyclePhase.TRAINING.value:
