@@ -41,6 +41,7 @@ WAIT_REASONS: Final = frozenset(
         "not_yet_non_inferior",
         "not_yet_superior_in_slice",
         "in_probation",
+        "too_few_units_in_probation",
         "awaiting_approval",
     }
 )
@@ -86,9 +87,7 @@ def judge(
         case Phase.CANARY_HALF:
             return Judgement(*_second_step(state, seen, config), seen)
         case Phase.PROBATION:
-            if units_in_phase >= config.probation_units or seconds_in_phase >= config.probation_s:
-                return Judgement(Signal.NO_HARM, "no_harm_in_probation", seen)
-            return Judgement(None, "in_probation", seen)
+            return Judgement(*_probation(units_in_phase, seconds_in_phase, config), seen)
         case _:
             return Judgement(None, "awaiting_approval", seen)
 
@@ -128,3 +127,14 @@ def _second_step(state: Processes, seen: Mapping[str, float], config: RolloutCon
     if not seen["e_non_inferior_half"] >= config.promote_threshold:
         return None, "not_yet_non_inferior"
     return Signal.STEP_PASSED, "superior_in_slice_and_non_inferior"
+
+
+def _probation(units: int, seconds: float, config: RolloutConfig) -> tuple[Signal | None, str]:
+    """Time alone promotes nobody: no harm among nobody is missing data."""
+    if units >= config.probation_units:
+        return Signal.NO_HARM, "no_harm_in_probation"
+    if seconds < config.probation_s:
+        return None, "in_probation"
+    if units < config.min_units_per_arm:
+        return None, "too_few_units_in_probation"
+    return Signal.NO_HARM, "no_harm_in_probation"
