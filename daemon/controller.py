@@ -190,36 +190,38 @@ class Controller:
         """Route first; then the rows, or when the store is back."""
         began = time.monotonic()
         self._must_act()
-        left, target, ack = self._route_back(by, to)
+        gone, target, ack = self._route_back(by, to)
         took = 1000.0 * (time.monotonic() - began)
         answer: Json = {
             "acked_at": ack.at,
             "ms": round(took, 1),
-            "from": left,
+            "from": gone[0],
             "to": target,
             "epoch": ack.epoch,
             "gateways": dict(ack.gateways),
         }
         try:
             with self._p.store.begin() as tx:
-                rollback.record(tx, self._name, by, left, target, suspend_data, ack.epoch, self._p.clock())
+                rollback.record(tx, self._name, by, gone, target, suspend_data, ack.epoch, self._p.clock())
         except StoreError:
             answer["recorded"] = False  # the route file is the record; the next tick adopts it
         self._refresh_quietly()
         self._p.metrics.rollbacks.labels(outcome="done").inc()
         return answer
 
-    def _route_back(self, by: By, to: str | None) -> tuple[str, str | None, RouteAck]:
-        """Write the route of a rollback: (version left, version that serves, answer). Raises Refused.
+    def _route_back(self, by: By, to: str | None) -> tuple[tuple[str, ...], str | None, RouteAck]:
+        """Write the route of a rollback: (versions left, the one that served first; version that serves; answer).
+        Raises Refused.
 
-        Where somebody at the host was faster, his route decides anew, so that one wish does not go back twice.
+        Where somebody at the host was faster, his route decides anew, so that one wish does not go back twice. The
+        route's reason names all that is left: it is the record until the rows are written.
         """
         wanted: str | None = None
         for _ in range(RACES):
             route = self._p.routing.route
             if wanted is not None and to is None and (route is None or wanted not in _named(route)):
                 served = None if route is None else route.control
-                return wanted, served, RouteAck(self._p.routing.epoch, {}, self._p.clock(), 0.0)
+                return (wanted,), served, RouteAck(self._p.routing.epoch, {}, self._p.clock(), 0.0)
             serving = None if route is None else route.split.candidate if route.split else route.control
             in_rollout = route is not None and route.split is not None
             left, target = self._standing.way_back(serving, to, in_rollout=in_rollout, resident=self._held)
@@ -229,19 +231,19 @@ class Controller:
                     f"{target} is not resident on every replica: it must be loaded and proved before it can serve",
                 )
             try:
-                reason, gone = f"rollback:{left}", (left, *self._standing.passed_over(target))
+                gone = self._standing.leaving(left, target, named=to is not None)
+                reason = f"rollback:{','.join(gone)}"
                 ack = self._p.routing.serve(target, None, generation=None, actor=by.actor, reason=reason, leaving=gone)
             except Overtaken:
                 wanted = wanted or left
                 self._look_at_host()
                 continue
-            return left, target, ack
+            return gone, target, ack
         raise Refused("not_now", "others keep changing the route of this host: look at the status, then try again")
 
     def _look_at_host(self) -> None:
         """Take over what somebody else wrote, into the store too where it lets us."""
         found = self._p.agent.observe().route
-        self._p.routing.adopt(found)
         try:
             adopt(self._p.store, self._p.routing, found, self._name, self._p.clock())
             self._refresh()

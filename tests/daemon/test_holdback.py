@@ -13,7 +13,6 @@ from daemon.config import Config
 from daemon.controller import Controller
 from daemon.holdback import STATE, Facts, Record, decide, record
 from daemon.sections import HoldbackConfig
-from daemon.standing import Standing
 from daemon.store import Store, denials, ledger, states
 from deploy.routes import Holdback, Route, RouteFile
 from tests.daemon.fake_host import FakeHost
@@ -124,12 +123,6 @@ def test_it_stays_through_a_rollout_and_its_ramp(bench: HoldingBench) -> None:
     assert held(bench.host) == first
     controller.rollback(ME, None, False)
     assert held(bench.host) == first, "leaving the candidate is no reason to move the anchor's sessions"
-
-
-def test_what_a_rollback_passes_over_is_left_too() -> None:
-    standing = Standing("d", ("c", "b", "a", "identity"), "identity")
-    assert standing.passed_over("a") == ("c", "b")
-    assert standing.passed_over("c") == standing.passed_over(None) == standing.passed_over("d") == ()
 
 
 def test_a_rollback_that_leaves_the_anchor_ends_it_in_the_same_write(bench: HoldingBench) -> None:

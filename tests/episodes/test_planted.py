@@ -13,6 +13,7 @@ import daemon.live_evidence
 import daemon.rollback
 import daemon.rolling
 import daemon.rollout_start
+import daemon.standing
 import tests.episodes.host
 from daemon.controller import Controller
 from daemon.ingest import Ingest
@@ -170,7 +171,11 @@ def nobody_writes_the_deny_list(patch: pytest.MonkeyPatch) -> None:
 
 @plant("R5")
 def a_version_that_was_passed_over_stays_in_the_stack(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(daemon.rollback, "_between", always([]))
+    def left_behind(_stack: object, left: str, _target: object, *, named: bool) -> tuple[str, ...]:
+        del named
+        return (left,)
+
+    patch.setattr(daemon.standing, "left_behind", left_behind)
     patch.setattr(daemon.rollout_start, "standing", _by_the_rows_alone)
 
 
