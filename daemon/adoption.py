@@ -94,7 +94,7 @@ def _ours(tx: Tx, route: Route, now: float) -> bool:
 
 def _take_over(tx: Tx, file: RouteFile, route: Route, before: Route | None, deployment: str, now: float) -> None:
     """Rows for a rollback that only the route file knows."""
-    served = {route.control, None if route.split is None else route.split.candidate}
+    served = {route.wanted, None if route.split is None else route.split.candidate}
     reason = _named(file.reason)
     row = rollouts.active(tx, deployment)
     live = row is not None and Phase(row.phase) in LIVE
@@ -120,9 +120,9 @@ def _take_over(tx: Tx, file: RouteFile, route: Route, before: Route | None, depl
         if live:
             return
     stack = [v.version for v in versions.promoted_stack(tx, deployment)]
-    for version in left_on_host(stack, file.reason, route.control, None if before is None else before.control):
+    for version in left_on_host(stack, file.reason, route.wanted, None if before is None else before.wanted):
         deny(tx, deployment, version, f"rolled_back:{reason}"[:100], _actor(file), now)
-        data = {"from": version, "to": route.control, "epoch": file.epoch, "adopted": True}
+        data = {"from": version, "to": route.wanted, "epoch": file.epoch, "adopted": True}
         ledger.append(tx, deployment, "rollback", version, reason, actor=_actor(file), at=now, data=data)
 
 

@@ -29,6 +29,7 @@ from daemon.residency import Residency
 from daemon.residents import Residents
 from daemon.rolling import Policy, Rolling
 from daemon.routing import Overtaken, Routing
+from daemon.stand_in import StandIn
 from daemon.standing import Standing, standing
 from daemon.status import status
 from daemon.store import Store, StoreError, rollouts, states
@@ -80,9 +81,10 @@ class Controller:
         self._followed: str | None = ""
         """Id of the rollout whose units are counted; "" before it was decided, so that the first tick decides."""
         self._last_tick = 0.0
-        self._champion_lost_at: float | None = None
         identity, hold = parts.identity, parts.config.holdback
         self._holding = Holding(hold, parts.store, parts.routing, self._name, identity, parts.clock)
+        wait_s = parts.config.rollout.champion_wait_s
+        self._stand_in = StandIn(parts.store, parts.routing, self._name, wait_s, parts.clock)
         self._residents = Residents(parts.residency, parts.store, self._name, parts.troubles, parts.clock)
 
     # ------------------------------------------------------------------------------------------------ ticking
@@ -129,6 +131,7 @@ class Controller:
             p.rolling.tick(row, p.ingest.observed(), self._seen, Policy(p.config.mode, paused), generation)
         self._rebase()
         self._refresh()
+        self._stand_in.tick(self._standing, self._seen, generation)
         self._holding.tick(self._standing.champion, self._seen, paused, generation)
         p.learning.tick(self._standing.champion, paused, row is not None)
 
@@ -379,6 +382,6 @@ class Controller:
 
 
 def _named(route: Route) -> tuple[str | None, ...]:
-    """What a route gives weight."""
+    """What a route gives weight, or would."""
     held = None if route.holdback is None else route.holdback.anchor
-    return (route.control, None if route.split is None else route.split.candidate, held)
+    return (route.control, route.wanted, None if route.split is None else route.split.candidate, held)

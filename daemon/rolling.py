@@ -15,8 +15,9 @@ from daemon import ledger
 from daemon.live_evidence import unit_events
 from daemon.obstacles import Obstacle, Tries, weigh
 from daemon.residency import Residence, Residency
+from daemon.route_write import Change, write
 from daemon.routing import Overtaken, Routing
-from daemon.store import Store, Tx, buffers, denials, fences, intents, rollouts, suspended, versions
+from daemon.store import Store, Tx, buffers, denials, fences, rollouts, suspended, versions
 from deploy.agent import Observation, RouteAck
 from deploy.evidence import Observed
 from deploy.fleet import FLEET_REASONS
@@ -206,21 +207,10 @@ class Rolling:
 
     def _write(self, owner: str, control: str | None, split: Split | None, reason: str, actor: str) -> None:
         """Change the route with an intent row before it. Raises Overtaken."""
-        args = {"control": control, "split": None if split is None else split.model_dump()}
-        with self._store.begin() as tx:
-            intent = intents.declare(tx, rollout=owner, effect="route", args=args, reason=reason, at=self._clock())
-            floor = fences.current(tx, self._deployment)
-        failpoint(f"rollout.{reason}.before_route")
-        try:
-            ack = self._serve(control, split, actor, reason, floor)
-        except Overtaken:
-            with self._store.begin() as tx:
-                intents.settle(tx, intent, "failed", reason="overtaken", at=self._clock())
-            raise
-        failpoint(f"rollout.{reason}.after_route")
-        with self._store.begin() as tx:
-            intents.settle(tx, intent, "done", reason="acknowledged", at=self._clock())
-            fences.adopt(tx, self._deployment, ack.epoch, holder=actor, at=self._clock())
+        change = Change(owner, control, split, reason, actor)
+        place = f"rollout.{reason}"
+        write(self._store, self._routing, self._deployment, change, self._generation, self._clock, place)
+        self._generation += 1
 
     def _serve(self, control: str | None, split: Split | None, actor: str, reason: str, floor: int = 0) -> RouteAck:
         """Change the route, unless somebody else did since ``generation``. Raises Overtaken."""
@@ -235,7 +225,7 @@ class Rolling:
             return
         failpoint("rollout.back.before_route")
         route = self._routing.route
-        if route is None or route.split is not None or route.control != row.control:
+        if route is None or route.split is not None or route.wanted != row.control:
             self._serve(row.control, None, actor, f"{target.value}:{reason}")
         failpoint("rollout.back.after_route")
 

@@ -87,13 +87,14 @@ def left_behind(stack: Sequence[str], left: str, target: str | None, *, named: b
 
 
 def standing(read: Read, deployment: str, identity: str | None, route: Route | None) -> Standing:
-    """From the rows: the top of the promoted stack is the champion, unless the route says that an older one serves, or
-    the identity.
+    """From the rows: the top of the promoted stack is the champion, unless the route says that an older one should
+    serve, or the identity.
     """
     stack = [v.version for v in versions.promoted_stack(read, deployment)]
-    if route is not None and route.control in stack:
-        stack = stack[stack.index(route.control) :]
-    elif route is not None and route.control is not None and route.control == identity:
+    wanted = None if route is None else route.wanted
+    if wanted in stack:
+        stack = stack[stack.index(wanted) :]
+    elif wanted is not None and wanted == identity:
         stack = []
     champion = stack[0] if stack else None
     below = tuple(stack[1:]) + ((identity,) if identity else ())

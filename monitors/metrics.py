@@ -100,6 +100,11 @@ class Metrics:
             ["replica"],
             registry=to,
         )
+        self.stand_in = Gauge(
+            "homeostat_champion_stand_in",
+            "1 while another version serves because no replica has the champion.",
+            registry=to,
+        )
         self.route_epoch = Gauge("homeostat_route_epoch", "Epoch of the route in force.", registry=to)
 
     def _training(self, to: CollectorRegistry) -> None:

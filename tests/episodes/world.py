@@ -20,6 +20,7 @@ import daemon.learning
 import daemon.residency
 import daemon.rolling
 import daemon.rollout_start
+import daemon.route_write
 import daemon.troubles
 from daemon import cycle as cycle_table
 from daemon import ledger
@@ -634,6 +635,7 @@ def stage(twin: bool = True) -> Generator[None]:
         (daemon.ingest, "settle", silent),
         (daemon.residency, "failpoint", failpoint),
         (daemon.rolling, "failpoint", failpoint),
+        (daemon.route_write, "failpoint", failpoint),
         (daemon.learning, "uuid", ids),
         (daemon.rollout_start, "uuid", ids),
         (daemon.troubles, "log", silent),
