@@ -15,15 +15,11 @@ from daemon.live_evidence import restore
 from daemon.rolling import deny, suspend
 from daemon.routing import Routing
 from daemon.store import Store, Tx, fences, intents, rollouts, versions
-from deploy.fleet import FLEET_REASONS
 from deploy.rollout import LIVE, Phase, Signal
 from deploy.routes import Route, RouteFile
-from deploy.verdict import HARM_REASONS, KILL_REASONS, VOID_REASONS, numbers
+from deploy.verdict import HARM_REASONS, KILL_REASONS, VOID_REASONS, numbers, suspends
 from streams.failpoints import failpoint
 
-EVIDENCE_REASONS: Final = (frozenset(HARM_REASONS.values()) | KILL_REASONS) - frozenset(FLEET_REASONS)
-"""Reasons of a rollback that suspend the version's new examples; trouble that both arms share says nothing of them.
-"""
 _SIGNALS: Final = {
     **dict.fromkeys(HARM_REASONS.values(), Signal.HARM),
     **dict.fromkeys(KILL_REASONS, Signal.KILL_SWITCH),
@@ -115,7 +111,7 @@ def _take_over(tx: Tx, file: RouteFile, route: Route, before: Route | None, depl
         ledger.append(tx, deployment, "rollout", row.id, reason, actor=_actor(file), at=now, data=entry)
         if target is Phase.ROLLED_BACK:
             deny(tx, deployment, row.candidate, f"rolled_back:{reason}"[:100], _actor(file), now)
-            if reason in EVIDENCE_REASONS:
+            if suspends(target, reason):
                 suspend(tx, deployment, row.id, row.candidate, _actor(file), now)
         if live:
             return

@@ -16,7 +16,7 @@ from typing import Any, Final
 from adapters.base_shape import BaseShape
 from adapters.job import JobReport
 from adapters.registry import Registry
-from daemon import ledger, rollback
+from daemon import approval, freeze, ledger, rollback
 from daemon.adoption import adopt, reconcile_intents
 from daemon.api.ports import By, Json, Readiness
 from daemon.config import Config
@@ -257,9 +257,21 @@ class Controller:
         """Past the statistics: ends in probation, or out of it."""
         return self._signal(by, Signal.APPROVED, "promoted_by_person", LIVE)
 
-    def approve(self, by: By) -> Json:
-        """What the mode made wait."""
+    def approve(self, by: By, version: str | None = None, examples: bool = False) -> Json:
+        """What the mode made wait; or, with its name, a version that was denied."""
+        if version is not None:
+            return self._approve(by, version, examples)
         return self._signal(by, Signal.APPROVED, "approved", (Phase.AWAITING_CANARY, Phase.AWAITING_PROMOTION))
+
+    def _approve(self, by: By, version: str, examples: bool) -> Json:
+        self._must_act()
+        with self._tick_lock:
+            route = self._p.routing.route
+            serving, now = None if route is None else route.wanted, self._p.clock()
+            with self._p.store.begin() as tx:
+                answer = approval.lift(tx, self._name, by, version, serving, examples, now)
+            self._refresh()
+        return answer
 
     def abort(self, by: By) -> Json:
         """The running rollout, else the running cycle."""
@@ -279,7 +291,7 @@ class Controller:
         return self._set_paused(by, True)
 
     def resume(self, by: By) -> Json:
-        """Go on, also after a freeze."""
+        """Go on, also after a freeze; that needs a reason."""
         return self._set_paused(by, False)
 
     def adapt(self, by: By, overrides: Mapping[str, Any]) -> Json:
@@ -346,12 +358,21 @@ class Controller:
             raise Refused("not_now", f"{row.candidate} is not proved on every replica ({found.reason}): try again")
 
     def _set_paused(self, by: By, paused: bool) -> Json:
-        now = self._p.clock()
+        now, reason = self._p.clock(), "asked_by_person"
         with self._p.store.begin() as tx:
+            found, most = freeze.rollbacks(tx, self._name), self._p.config.cycle.freeze_after
+            lifts = not paused and found >= most
+            if lifts:
+                if not by.reason.strip():
+                    message = f"{found} rollbacks in a row froze the deployment: resume with --reason to lift that"
+                    raise Refused("reason_needed", message)
+                freeze.lift(tx, self._name, now)
+                reason = "freeze_lifted"
             states.put(tx, PAUSED, b"1" if paused else b"0", now)
-            kind = "pause" if paused else "resume"
-            ledger.append(tx, self._name, kind, self._name, "asked_by_person", actor=by.actor, at=now, note=by.reason)
-        return {"paused": paused}
+            kind, data = "pause" if paused else "resume", {"rollbacks": found}
+            name, actor = self._name, by.actor
+            ledger.append(tx, name, kind, name, reason, actor=actor, at=now, data=data, note=by.reason)
+        return {"paused": paused, "frozen": not lifts and found >= most, "rollbacks_forgotten": found if lifts else 0}
 
     def _resident(self, version: str | None) -> bool:
         alive = [r for r in self._seen.replicas if r.alive]

@@ -14,7 +14,7 @@ from typing import Any
 from adapters.job import TrainJob
 from adapters.registry import Registry
 from daemon import cycle as table
-from daemon import ledger
+from daemon import freeze, ledger
 from daemon.buffer_build import BufferBuilder, Overrides
 from daemon.config import Config
 from daemon.faults import Refused
@@ -30,7 +30,7 @@ from monitors.alarms import AlarmKind, SliceModel
 from monitors.gate import GateResult
 from monitors.metrics import Metrics
 
-MANUAL = "manual"
+MANUAL = freeze.MANUAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +116,9 @@ class Learning:
             waiting = alarms.unanswered(read, self._name)
             past = cycles.newest(read, self._name, 50)
             ended = {r.id: r for r in rollouts.newest(read, self._name, 50)}
+            failed = freeze.rollbacks(read, self._name)
         if not waiting:
             return
-        failed = 0
-        for one in past:  # newest first: rollbacks in a row, since the last success
-            end = ended.get(str(one.data.get("rollout", "")))
-            if end is None:
-                continue
-            if not table.rollback_of_cause(RolloutPhase(end.phase)):
-                break
-            failed += one.cause != MANUAL
         chosen = table.choose(
             table.Standing(
                 alarms=tuple(table.OpenAlarm(a.alarm_id, AlarmKind(a.kind), a.at, _cause_of(a)) for a in waiting),

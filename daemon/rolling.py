@@ -20,11 +20,10 @@ from daemon.routing import Overtaken, Routing
 from daemon.store import Store, Tx, buffers, denials, fences, rollouts, suspended, versions
 from deploy.agent import Observation, RouteAck
 from deploy.evidence import Observed
-from deploy.fleet import FLEET_REASONS
 from deploy.intervals import intervals
 from deploy.rollout import FINAL, LIVE, Desired, Phase, RolloutConfig, Signal, desired, move
 from deploy.routes import Split
-from deploy.verdict import judge, numbers
+from deploy.verdict import judge, numbers, suspends
 from monitors.metrics import Metrics
 from streams.failpoints import failpoint
 
@@ -265,8 +264,7 @@ class Rolling:
             versions.promote(tx, row.candidate, now)
         elif target in (Phase.ROLLED_BACK, Phase.DENIED):
             deny(tx, self._deployment, row.candidate, f"{target.value}:{reason}", actor, now)
-            evidence = signal in (Signal.HARM, Signal.KILL_SWITCH) and reason not in FLEET_REASONS
-            if evidence and target is Phase.ROLLED_BACK:
+            if suspends(target, reason):
                 suspend(tx, self._deployment, row.id, row.candidate, actor, now)
 
     def _note_wait(self, row: rollouts.Rollout, reason: str) -> None:

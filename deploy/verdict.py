@@ -34,6 +34,8 @@ HARM_REASONS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Part of the harm evidence to the reason that it gives when it is the heaviest."""
 KILL_REASONS: Final = frozenset({"consecutive_server_errors", *FLEET_REASONS})
+EVIDENCE_REASONS: Final = (frozenset(HARM_REASONS.values()) | KILL_REASONS) - frozenset(FLEET_REASONS)
+"""Reasons that speak of the candidate; trouble that both arms share says nothing of what it learned."""
 WAIT_REASONS: Final = frozenset(
     {
         "not_live",
@@ -49,6 +51,11 @@ PASS_REASONS: Final = frozenset({"non_inferior", "superior_in_slice_and_non_infe
 VOID_REASONS: Final = frozenset({"sample_ratio_mismatch", "feedback_rate_differs"})
 REASONS: Final = frozenset(HARM_REASONS.values()) | KILL_REASONS | VOID_REASONS | WAIT_REASONS | PASS_REASONS
 """Every reason that ``judge`` can give; docs/decisions.md says what each means."""
+
+
+def suspends(end: Phase, reason: str) -> bool:
+    """Whether the end of a rollout keeps the new examples of its candidate out of later training."""
+    return end is Phase.ROLLED_BACK and reason in EVIDENCE_REASONS
 
 
 def numbers(state: Processes) -> dict[str, float]:

@@ -59,7 +59,11 @@ def _control_moved(facts: Facts, before: RouteFile, after: RouteFile) -> Iterato
         return
     promoted = old.split is not None and new.wanted == old.split.candidate
     resumed = new.split is not None and new.split.candidate == old.wanted  # the promotion's rows never came
-    if not (promoted or resumed) and (old.wanted, new.wanted) != (None, facts.identity):
+    # what stands in has no split beside it, and a person may promote past the statistics meanwhile
+    rested = old.stands_in_for is not None and any(
+        (r.candidate, r.control) == (new.wanted, old.wanted) for r in facts.rollouts
+    )
+    if not (promoted or resumed or rested) and (old.wanted, new.wanted) != (None, facts.identity):
         yield f"control moved from {old.wanted} to {new.wanted} by {after.reason}"
 
 
