@@ -50,6 +50,12 @@ class Metrics:
         self.last_commit = Gauge(
             "homeostat_consumer_last_commit_timestamp_seconds", "Wall time of the newest commit.", registry=to
         )
+        self.states_afresh = Counter(
+            "homeostat_states_started_afresh",
+            "Stored states that did not load and were begun anew, by part.",
+            ["part"],
+            registry=to,
+        )
         self.batch_seconds = Histogram(
             "homeostat_batch_seconds",
             "Time of one ingest transaction.",

@@ -155,6 +155,24 @@ def test_a_denied_anchor_ends_it_for_good_and_is_not_taken_again(bench: HoldingB
     assert bench.host.route is not None and bench.host.route.routes[0].control == NEW
 
 
+def test_a_denied_anchor_ends_it_also_where_the_config_names_another_by_now(bench: HoldingBench) -> None:
+    bench.holdback = HoldbackConfig(share=0.02, anchor=OLD)
+    serving(bench, OLD, NEW)
+    with bench.store.begin() as tx:
+        denials.deny(tx, "support", OLD, reason="rolled_back:by_person", actor="me", at=bench.now)
+    bench.holdback = HoldbackConfig(share=0.02, anchor=IDENTITY)
+    for replica in bench.host.replicas:
+        replica.restart()
+    bench.host.without_effect.update({IDENTITY, NEW})
+    ticked(bench, 1)
+    assert held(bench.host) is None, "at once, whatever else is not there yet"
+    bench.host.without_effect.clear()
+    bench.now += 100.0
+    ticked(bench, 3)
+    again = held(bench.host)
+    assert again is not None and again.anchor == IDENTITY
+
+
 def test_switching_it_off_ends_it_and_on_again_draws_anew(bench: HoldingBench) -> None:
     serving(bench, NEW)
     first = held(bench.host)
