@@ -81,6 +81,11 @@ def never_again(facts: Facts) -> Iterator[str]:
         # an anchor that was denied by what the host's route showed is let go within that tick
         if version in facts.denied and (version in leads or facts.ticked):
             yield f"{version} is denied and has weight"
+    route = None if facts.file is None else facts.file.route(facts.alias)
+    if facts.file is not None and route is not None and route.holdback is not None:
+        head, _, gone = facts.file.reason.partition(":")
+        if head == "rollback" and route.holdback.anchor in gone.split(","):
+            yield f"{route.holdback.anchor} is left and keeps its sessions in the same write"
     if facts.written_from < len(facts.written):
         yield from _left_and_back(facts)
     yield from _learned_from_suspended(facts)
