@@ -95,7 +95,8 @@ def hold_out(
     """(old, new) questions from the exchanges of the held identities; everything is written into the book.
 
     New: in the slice, with an agreed claim. Old: outside it, confirmed replies first, then agreed corrections, then
-    the champion's uncontradicted replies where the traffic around them is not in doubt; the newest first each time.
+    uncontradicted replies where the traffic around them is not in doubt, the champion's own before those of others; the
+    newest first each time.
     """
     policy = context.policy
     agreed = agreed_claims([e for e in held if e.target is not None], context, book)
@@ -103,13 +104,9 @@ def hold_out(
     sound = [e for e in agreed if not context.is_new(e)]
     judged = {e.exchange_id for e in agreed}
     silent = [unjudged(e) for e in held if not (e.in_slice or e.contradicted or e.exchange_id in judged)]
-    for e in silent:
-        if not context.is_own(e):
-            book.put(e.exchange_id, "out", "hold_out", Reason.OTHER_VERSION)
-    silent = [e for e in silent if context.is_own(e)]
     silent = book.through([Doubt(held, suspects(held, agreed))], silent, context)
     old = [*sound, *silent]
-    rank = [0 if e.confirmed else 1 if e.target is not None else 2 for e in old]
+    rank = [0 if e.confirmed else 1 if e.target is not None else 2 + (not context.is_own(e)) for e in old]
     by_rank = sorted(newest_first(old), key=lambda i: rank[i])
     cap = policy.holdout_identity_cap
     chosen_old = _fill(old, by_rank, policy.holdout_old_max, cap, "holdout_old", book)

@@ -77,8 +77,8 @@ def select(
     """The buffer and the hold-outs that these recorded exchanges give. Pure; the order of `examples` does not matter.
 
     Where all are in the slice, nothing tells new traffic from old: then agreed corrections are new, the rest is old.
-    `own` names the versions whose unconfirmed replies are the champion's (None: all); what others said is neither
-    replayed nor expected unless users confirmed it.
+    `own` names the versions whose replies are the champion's (None: all); what others said is replayed only where users
+    confirmed it, and expected last of all.
     `tenant` refuses exchanges of any other; `excluded` are exchange ids that must not be used (suspended or forgotten).
     With `policy.enabled` False every claim is taken as it came, whoever made it, but for the gate's own questions, and
     nothing is replayed; the hold-outs stay what they are, because the gate must not change with what it judges.

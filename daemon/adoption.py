@@ -7,6 +7,7 @@ rollback, by a person at the agent or by us just before a crash, and the version
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from daemon import ledger
@@ -14,15 +15,11 @@ from daemon.live_evidence import restore
 from daemon.rolling import deny, suspend
 from daemon.routing import Routing
 from daemon.store import Store, Tx, fences, intents, rollouts, versions
-from deploy.fleet import FLEET_REASONS
 from deploy.rollout import LIVE, Phase, Signal
 from deploy.routes import Route, RouteFile
-from deploy.verdict import HARM_REASONS, KILL_REASONS, VOID_REASONS, numbers
+from deploy.verdict import HARM_REASONS, KILL_REASONS, VOID_REASONS, numbers, suspends
 from streams.failpoints import failpoint
 
-EVIDENCE_REASONS: Final = (frozenset(HARM_REASONS.values()) | KILL_REASONS) - frozenset(FLEET_REASONS)
-"""Reasons of a rollback that suspend the version's new examples; trouble that both arms share says nothing of them.
-"""
 _SIGNALS: Final = {
     **dict.fromkeys(HARM_REASONS.values(), Signal.HARM),
     **dict.fromkeys(KILL_REASONS, Signal.KILL_SWITCH),
@@ -35,6 +32,7 @@ def adopt(store: Store, routing: Routing, found: RouteFile | None, deployment: s
 
     Rows read after this agree with the routes of that generation: whoever changes the route by it undoes no rollback.
     """
+    before = routing.route
     generation = routing.adopt(found)
     file, route = routing.file, routing.route
     if file is None or route is None:
@@ -48,7 +46,7 @@ def adopt(store: Store, routing: Routing, found: RouteFile | None, deployment: s
             return generation  # a command's thread recorded it meanwhile
         fences.adopt(tx, deployment, file.epoch, holder=file.actor, at=now)
         if is_way_back(file.reason) or not _ours(tx, route, now):
-            _take_over(tx, file, route, deployment, now)
+            _take_over(tx, file, route, before, deployment, now)
     failpoint("adoption.recorded")
     return generation
 
@@ -90,9 +88,9 @@ def _ours(tx: Tx, route: Route, now: float) -> bool:
     return False
 
 
-def _take_over(tx: Tx, file: RouteFile, route: Route, deployment: str, now: float) -> None:
+def _take_over(tx: Tx, file: RouteFile, route: Route, before: Route | None, deployment: str, now: float) -> None:
     """Rows for a rollback that only the route file knows."""
-    served = {route.control, None if route.split is None else route.split.candidate}
+    served = {route.wanted, None if route.split is None else route.split.candidate}
     reason = _named(file.reason)
     row = rollouts.active(tx, deployment)
     live = row is not None and Phase(row.phase) in LIVE
@@ -113,16 +111,30 @@ def _take_over(tx: Tx, file: RouteFile, route: Route, deployment: str, now: floa
         ledger.append(tx, deployment, "rollout", row.id, reason, actor=_actor(file), at=now, data=entry)
         if target is Phase.ROLLED_BACK:
             deny(tx, deployment, row.candidate, f"rolled_back:{reason}"[:100], _actor(file), now)
-            if reason in EVIDENCE_REASONS:
+            if suspends(target, reason):
                 suspend(tx, deployment, row.id, row.candidate, _actor(file), now)
         if live:
             return
-    for version in versions.promoted_stack(tx, deployment):
-        if version.version == route.control:
-            break
-        deny(tx, deployment, version.version, f"rolled_back:{reason}"[:100], _actor(file), now)
-        data = {"from": version.version, "to": route.control, "epoch": file.epoch, "adopted": True}
-        ledger.append(tx, deployment, "rollback", version.version, reason, actor=_actor(file), at=now, data=data)
+    stack = [v.version for v in versions.promoted_stack(tx, deployment)]
+    for version in left_on_host(stack, file.reason, route.wanted, None if before is None else before.wanted):
+        deny(tx, deployment, version, f"rolled_back:{reason}"[:100], _actor(file), now)
+        data = {"from": version, "to": route.wanted, "epoch": file.epoch, "adopted": True}
+        ledger.append(tx, deployment, "rollback", version, reason, actor=_actor(file), at=now, data=data)
+
+
+def left_on_host(stack: Sequence[str], reason: str, control: str | None, before: str | None) -> Sequence[str]:
+    """Which promoted versions (``stack``, newest first) a route that was found has left. Pure.
+
+    ``rollback:<versions>`` names what its own step left; steps before it may have gone unseen, so all from ``before``
+    (what was last known to serve; None or ``control``: the top) down to those are left. Without names a person put
+    ``control`` there himself: everything above it is.
+    """
+    head, _, tail = reason.partition(":")
+    named = [stack.index(version) for version in tail.split(",") if version in stack] if head == "rollback" else []
+    if not named:
+        return stack[: stack.index(control)] if control in stack else stack
+    first = stack.index(before) if before in stack and before != control else 0
+    return [version for version in stack[min(first, *named) : max(named) + 1] if version != control]
 
 
 def _signal(reason: str, target: Phase) -> Signal:
@@ -134,7 +146,7 @@ def _signal(reason: str, target: Phase) -> Signal:
 
 
 def _ending(reason: str) -> Phase:
-    """Routes that we write on the way back are named ``<phase>:<reason>``; a person's, ``rollback:<version>``."""
+    """Routes that we write on the way back are named ``<phase>:<reason>``; a person's, ``rollback:<versions>``."""
     head = reason.partition(":")[0]
     return Phase(head) if head in (Phase.INCONCLUSIVE.value, Phase.ABORTED.value) else Phase.ROLLED_BACK
 

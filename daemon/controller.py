@@ -16,7 +16,7 @@ from typing import Any, Final
 from adapters.base_shape import BaseShape
 from adapters.job import JobReport
 from adapters.registry import Registry
-from daemon import ledger, rollback
+from daemon import approval, freeze, ledger, rollback
 from daemon.adoption import adopt, reconcile_intents
 from daemon.api.ports import By, Json, Readiness
 from daemon.config import Config
@@ -29,6 +29,7 @@ from daemon.residency import Residency
 from daemon.residents import Residents
 from daemon.rolling import Policy, Rolling
 from daemon.routing import Overtaken, Routing
+from daemon.stand_in import StandIn
 from daemon.standing import Standing, standing
 from daemon.status import status
 from daemon.store import Store, StoreError, rollouts, states
@@ -80,9 +81,10 @@ class Controller:
         self._followed: str | None = ""
         """Id of the rollout whose units are counted; "" before it was decided, so that the first tick decides."""
         self._last_tick = 0.0
-        self._champion_lost_at: float | None = None
         identity, hold = parts.identity, parts.config.holdback
         self._holding = Holding(hold, parts.store, parts.routing, self._name, identity, parts.clock)
+        wait_s = parts.config.rollout.champion_wait_s
+        self._stand_in = StandIn(parts.store, parts.routing, self._name, wait_s, parts.clock)
         self._residents = Residents(parts.residency, parts.store, self._name, parts.troubles, parts.clock)
 
     # ------------------------------------------------------------------------------------------------ ticking
@@ -129,6 +131,7 @@ class Controller:
             p.rolling.tick(row, p.ingest.observed(), self._seen, Policy(p.config.mode, paused), generation)
         self._rebase()
         self._refresh()
+        self._stand_in.tick(self._standing, self._seen, generation)
         self._holding.tick(self._standing.champion, self._seen, paused, generation)
         p.learning.tick(self._standing.champion, paused, row is not None)
 
@@ -190,36 +193,38 @@ class Controller:
         """Route first; then the rows, or when the store is back."""
         began = time.monotonic()
         self._must_act()
-        left, target, ack = self._route_back(by, to)
+        gone, target, ack = self._route_back(by, to)
         took = 1000.0 * (time.monotonic() - began)
         answer: Json = {
             "acked_at": ack.at,
             "ms": round(took, 1),
-            "from": left,
+            "from": gone[0],
             "to": target,
             "epoch": ack.epoch,
             "gateways": dict(ack.gateways),
         }
         try:
             with self._p.store.begin() as tx:
-                rollback.record(tx, self._name, by, left, target, suspend_data, ack.epoch, self._p.clock())
+                rollback.record(tx, self._name, by, gone, target, suspend_data, ack.epoch, self._p.clock())
         except StoreError:
             answer["recorded"] = False  # the route file is the record; the next tick adopts it
         self._refresh_quietly()
         self._p.metrics.rollbacks.labels(outcome="done").inc()
         return answer
 
-    def _route_back(self, by: By, to: str | None) -> tuple[str, str | None, RouteAck]:
-        """Write the route of a rollback: (version left, version that serves, answer). Raises Refused.
+    def _route_back(self, by: By, to: str | None) -> tuple[tuple[str, ...], str | None, RouteAck]:
+        """Write the route of a rollback: (versions left, the one that served first; version that serves; answer).
+        Raises Refused.
 
-        Where somebody at the host was faster, his route decides anew, so that one wish does not go back twice.
+        Where somebody at the host was faster, his route decides anew, so that one wish does not go back twice. The
+        route's reason names all that is left: it is the record until the rows are written.
         """
         wanted: str | None = None
         for _ in range(RACES):
             route = self._p.routing.route
             if wanted is not None and to is None and (route is None or wanted not in _named(route)):
                 served = None if route is None else route.control
-                return wanted, served, RouteAck(self._p.routing.epoch, {}, self._p.clock(), 0.0)
+                return (wanted,), served, RouteAck(self._p.routing.epoch, {}, self._p.clock(), 0.0)
             serving = None if route is None else route.split.candidate if route.split else route.control
             in_rollout = route is not None and route.split is not None
             left, target = self._standing.way_back(serving, to, in_rollout=in_rollout, resident=self._held)
@@ -229,19 +234,19 @@ class Controller:
                     f"{target} is not resident on every replica: it must be loaded and proved before it can serve",
                 )
             try:
-                reason, gone = f"rollback:{left}", (left, *self._standing.passed_over(target))
+                gone = self._standing.leaving(left, target, named=to is not None)
+                reason = f"rollback:{','.join(gone)}"
                 ack = self._p.routing.serve(target, None, generation=None, actor=by.actor, reason=reason, leaving=gone)
             except Overtaken:
                 wanted = wanted or left
                 self._look_at_host()
                 continue
-            return left, target, ack
+            return gone, target, ack
         raise Refused("not_now", "others keep changing the route of this host: look at the status, then try again")
 
     def _look_at_host(self) -> None:
         """Take over what somebody else wrote, into the store too where it lets us."""
         found = self._p.agent.observe().route
-        self._p.routing.adopt(found)
         try:
             adopt(self._p.store, self._p.routing, found, self._name, self._p.clock())
             self._refresh()
@@ -252,9 +257,21 @@ class Controller:
         """Past the statistics: ends in probation, or out of it."""
         return self._signal(by, Signal.APPROVED, "promoted_by_person", LIVE)
 
-    def approve(self, by: By) -> Json:
-        """What the mode made wait."""
+    def approve(self, by: By, version: str | None = None, examples: bool = False) -> Json:
+        """What the mode made wait; or, with its name, a version that was denied."""
+        if version is not None:
+            return self._approve(by, version, examples)
         return self._signal(by, Signal.APPROVED, "approved", (Phase.AWAITING_CANARY, Phase.AWAITING_PROMOTION))
+
+    def _approve(self, by: By, version: str, examples: bool) -> Json:
+        self._must_act()
+        with self._tick_lock:
+            route = self._p.routing.route
+            serving, now = None if route is None else route.wanted, self._p.clock()
+            with self._p.store.begin() as tx:
+                answer = approval.lift(tx, self._name, by, version, serving, examples, now)
+            self._refresh()
+        return answer
 
     def abort(self, by: By) -> Json:
         """The running rollout, else the running cycle."""
@@ -274,7 +291,7 @@ class Controller:
         return self._set_paused(by, True)
 
     def resume(self, by: By) -> Json:
-        """Go on, also after a freeze."""
+        """Go on, also after a freeze; that needs a reason."""
         return self._set_paused(by, False)
 
     def adapt(self, by: By, overrides: Mapping[str, Any]) -> Json:
@@ -341,12 +358,21 @@ class Controller:
             raise Refused("not_now", f"{row.candidate} is not proved on every replica ({found.reason}): try again")
 
     def _set_paused(self, by: By, paused: bool) -> Json:
-        now = self._p.clock()
+        now, reason = self._p.clock(), "asked_by_person"
         with self._p.store.begin() as tx:
+            found, most = freeze.rollbacks(tx, self._name), self._p.config.cycle.freeze_after
+            lifts = not paused and found >= most
+            if lifts:
+                if not by.reason.strip():
+                    message = f"{found} rollbacks in a row froze the deployment: resume with --reason to lift that"
+                    raise Refused("reason_needed", message)
+                freeze.lift(tx, self._name, now)
+                reason = "freeze_lifted"
             states.put(tx, PAUSED, b"1" if paused else b"0", now)
-            kind = "pause" if paused else "resume"
-            ledger.append(tx, self._name, kind, self._name, "asked_by_person", actor=by.actor, at=now, note=by.reason)
-        return {"paused": paused}
+            kind, data = "pause" if paused else "resume", {"rollbacks": found}
+            name, actor = self._name, by.actor
+            ledger.append(tx, name, kind, name, reason, actor=actor, at=now, data=data, note=by.reason)
+        return {"paused": paused, "frozen": not lifts and found >= most, "rollbacks_forgotten": found if lifts else 0}
 
     def _resident(self, version: str | None) -> bool:
         alive = [r for r in self._seen.replicas if r.alive]
@@ -377,6 +403,6 @@ class Controller:
 
 
 def _named(route: Route) -> tuple[str | None, ...]:
-    """What a route gives weight."""
+    """What a route gives weight, or would."""
     held = None if route.holdback is None else route.holdback.anchor
-    return (route.control, None if route.split is None else route.split.candidate, held)
+    return (route.control, route.wanted, None if route.split is None else route.split.candidate, held)

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from daemon.cycle import OpenAlarm, Standing, rollback_of_cause
+from daemon import freeze
+from daemon.cycle import OpenAlarm, Standing
 from daemon.store import Read, alarms, cycles, rollouts, states
-from daemon.store import ledger as entries
 from deploy.rollout import Phase
 from monitors.alarms import AlarmKind
 
-LOOKED_BACK: Final = 50
-"""Cycles and rollouts that are looked back on: rollbacks in a row freeze long before."""
-MOST_SAID: Final = 10_000
-"""Ledger entries about the deployment itself, the pauses and resumes of years, where the last resume is sought."""
 PAUSED: Final = "paused"
 """State that a person's pause (1) and resume (0) leave."""
-MANUAL: Final = "manual"
-"""Cause of a cycle that a person asked for."""
 
 
 def cycle_standing(
@@ -32,8 +25,8 @@ def cycle_standing(
     may_train: bool,
 ) -> Standing:
     """The standing of a deployment whose ``waiting`` alarms nobody has answered."""
-    past = cycles.newest(read, deployment, LOOKED_BACK)
-    ended = {r.id: r for r in rollouts.newest(read, deployment, LOOKED_BACK)}
+    past = cycles.newest(read, deployment, freeze.LOOK_BACK)
+    ended = {r.id: r for r in rollouts.newest(read, deployment, freeze.LOOK_BACK)}
     return Standing(
         alarms=tuple(OpenAlarm(a.alarm_id, AlarmKind(a.kind), a.at, cause_of(a)) for a in waiting),
         cycle_open=cycles.active(read, deployment) is not None,
@@ -41,7 +34,7 @@ def cycle_standing(
         paused=paused,
         may_train=may_train,
         last_end=max((c.changed_at for c in past if not c.active), default=None),
-        rollbacks_same_cause=_rollbacks(read, deployment, past, ended),
+        rollbacks_same_cause=freeze.rollbacks(read, deployment),
         last_promoted=max((c.changed_at for c in past if _promoted(c, ended)), default=None),
     )
 
@@ -61,29 +54,6 @@ def standing_now(read: Read, deployment: str, mode: str) -> Standing:
 def cause_of(alarm: alarms.AlarmRow) -> str:
     """Which kind of drift it is about, without reading the alarm's slice, which is large."""
     return str(alarm.body.get("evidence", {}).get("cause", "unknown"))
-
-
-def _rollbacks(read: Read, deployment: str, past: Sequence[cycles.Cycle], ended: Mapping[str, rollouts.Rollout]) -> int:
-    """Rollbacks in a row, newest first, until another end of a rollout or a person's resume."""
-    found: list[cycles.Cycle] = []
-    for one in past:
-        end = ended.get(str(one.data.get("rollout", "")))
-        if end is None or one.active:
-            continue
-        if not rollback_of_cause(Phase(end.phase)):
-            break
-        if one.cause != MANUAL:
-            found.append(one)
-    if not found:
-        return 0
-    resumed = _resumed_at(read, deployment)
-    return sum(one.changed_at > resumed for one in found)
-
-
-def _resumed_at(read: Read, deployment: str) -> float:
-    """When a person last said to go on."""
-    said = entries.about(read, deployment, MOST_SAID)
-    return max((e.at for e in said if e.kind == "resume"), default=-math.inf)
 
 
 def _promoted(past: cycles.Cycle, ended: Mapping[str, rollouts.Rollout]) -> bool:

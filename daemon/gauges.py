@@ -33,6 +33,7 @@ def set_gauges(
         metrics.rollout_phase.labels(phase=phase.value).set(row is not None and row.phase == phase.value)
     metrics.canary_share.set(route.split.share if route is not None and route.split is not None else 0.0)
     metrics.route_epoch.set(epoch)
+    metrics.stand_in.set(route is not None and route.stands_in_for is not None)
     needed = standing.champion or standing.identity
     for replica in seen.replicas:
         metrics.replica_ready.labels(replica=replica.name).set(replica.alive)

@@ -45,6 +45,7 @@ class Facts:
     accepted: bool
     """Whether the anchor was promoted, or is the identity version."""
     denied: bool
+    """Whether the anchor is denied, or the one that sessions are held back on now, which a config may have changed."""
     resident: bool
     """Whether every replica that answers holds and proved it, and the champion too: a route names both anew (A1)."""
     held: bool
@@ -116,7 +117,7 @@ class Holding:
                 champion,
                 anchor,
                 anchor is not None and self._accepted(read, anchor),
-                anchor is not None and denials.is_denied(read, anchor),
+                any(denials.is_denied(read, v) for v in (anchor, None if current is None else current.anchor) if v),
                 _resident(seen, anchor, champion),
                 current is not None and (current.anchor, current.share) == (anchor, self._config.share),
                 paused,

@@ -12,7 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
+
+import structlog
 
 from daemon import ledger
 from daemon.live_evidence import corrected, rated, restore, store_tick
@@ -43,6 +45,8 @@ from streams.join import Joiner
 from streams.log import Gap, Position, Record, Source
 from streams.redact import redact_feedback
 
+T = TypeVar("T")
+log = structlog.get_logger(room="daemon.ingest")
 WATCH_STATE: Final = "watch:"
 """Prefix of the watch's parts among the states."""
 
@@ -117,6 +121,8 @@ class Ingest:
         self._next: dict[Position, int] = {}
         self._lag: Mapping[Position, int] = {}
         self._written: dict[str, bytes] = {}
+        self._afresh: dict[str, str] = {}
+        """States that did not load, and were begun afresh, with the fault; not yet in the ledger."""
         self._behind = False
         """A batch was read and not committed: the source stands beyond the store and memory may hold what it lacks."""
 
@@ -128,8 +134,23 @@ class Ingest:
     def _begin(self) -> None:
         """Memory and source as the store has them."""
         self._restore()
+        self._note_afresh(self._ports.clock())
         self._note_gaps(self._ports.source.start(self._next), self._ports.clock())
         self._behind = False
+
+    def _note_afresh(self, now: float) -> None:
+        """States of another version, or damaged ones, must not keep the daemon from starting, nor go unsaid."""
+        if not self._afresh:
+            return
+        with self.lock, self._ports.store.begin() as tx:
+            self._store_watch(tx, now)
+            states.put(tx, MARK_STATE, repr(self._joiner.mark).encode(), now)
+            for part, fault in self._afresh.items():
+                name, data = self._ports.deployment, {"part": part, "fault": fault}
+                ledger.append(tx, name, "state", part, "started_afresh", actor="daemon", at=now, data=data)
+        for part in self._afresh:
+            self._ports.metrics.states_afresh.labels(part=part).inc()
+        self._afresh = {}
 
     def _note_gaps(self, gaps: Sequence[Gap], now: float) -> None:
         """Offsets that retention took before we read them: recorded, counted, never silent (E4)."""
@@ -232,16 +253,27 @@ class Ingest:
             self._next = offsets.get_all(read)
             self._written = states.with_prefix(read, WATCH_STATE)
             parts = {name.removeprefix(WATCH_STATE): blob for name, blob in self._written.items()}
-            self.watch = self._ports.make_watch(parts)
+            self.watch = self._loaded(
+                "watch", lambda: self._ports.make_watch(parts), lambda: self._ports.make_watch({})
+            )
             row = rollouts.active(read, self._ports.deployment)
             self.evidence = None if row is None else restore(read, row, self._ports.join)
             self._joiner = self._restored_joiner(read, now)
+
+    def _loaded(self, part: str, load: Callable[[], T], afresh: Callable[[], T]) -> T:
+        """A stored state, or a new one where it does not load, whatever the fault: events must go on being read."""
+        try:
+            return load()
+        except Exception as error:
+            log.warning("state_started_afresh", part=part, error=repr(error), exc_info=True)
+            self._afresh[part] = type(error).__name__
+            return afresh()
 
     def _restored_joiner(self, read: Read, now: float) -> Joiner:
         join, name = self._ports.join, self._ports.deployment
         joiner = Joiner(join)
         stored = states.get(read, MARK_STATE)
-        mark = float(stored) if stored is not None else float("-inf")
+        mark = self._loaded("join_mark", lambda: float(stored or b"-inf"), lambda: float("-inf"))
         # From the mark on, not from now: after a long outage the feedback that is still to be read belongs to those.
         since = (mark if stored is not None else now) - 2 * (join.window_s + join.lateness_s)
         joiner.restore(

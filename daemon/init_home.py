@@ -18,6 +18,7 @@ from daemon import secrets
 from daemon.config import FILE_NAME, Config, parse_config
 from daemon.config_docs import render
 from daemon.faults import ConfigError, MachineFault, Refused, Unreachable
+from deploy.vllm.launch import MAX_CPU_LORAS, adapter_slots
 
 TIMEOUT_S: Final = 5.0
 
@@ -173,7 +174,8 @@ def _notes(found: Found | None, config: Config, gateway: Path) -> list[str]:
         f"  HOMEOSTAT_GATEWAY={gateway.resolve()} vllm serve MODEL --served-model-name {names} "
         "--middleware deploy.gateway.app.Gateway\n"
         "  and, for every mode but observe, with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True in its environment and\n"
-        f"  --enable-lora --max-loras 4 --max-cpu-loras 16 --max-lora-rank {config.deployment.max_rank}"
+        f"  --enable-lora --max-loras {adapter_slots(config.holdback.own_anchor)} --max-cpu-loras {MAX_CPU_LORAS} "
+        f"--max-lora-rank {config.deployment.max_rank}"
     ]
     if found is None:
         notes.append("no --base-url was given: no server was looked at and none is in the config")

@@ -17,8 +17,9 @@ from daemon import cycle as table
 from daemon import ledger
 from daemon.buffer_build import BufferBuilder, Overrides
 from daemon.config import Config
-from daemon.cycle_standing import MANUAL, cycle_standing
+from daemon.cycle_standing import cycle_standing
 from daemon.faults import Refused
+from daemon.freeze import MANUAL
 from daemon.gate_task import GateTask
 from daemon.labels import Labels
 from daemon.promotion_budget import next_config

@@ -13,12 +13,15 @@ from typing import Final
 from daemon import ledger
 from daemon.store import Store, intents, proofs
 from deploy.agent import Agent, ReplicaState
-from deploy.driver import DriverError
+from deploy.driver_errors import AgentRefused, ControlRefused, DriverError, LoraDisabled, Unreachable
 from deploy.proof import ProofResult
 from streams.failpoints import failpoint
 
 MOST_REMEMBERED: Final = 1000
 """Proofs of which it is remembered that they are recorded; forgetting one costs a look into the store."""
+NOBODY: Final = "no_replica_answers"
+AWAY: Final = frozenset({NOBODY, *(e.reason for e in (Unreachable, ControlRefused, AgentRefused, LoraDisabled))})
+"""Reasons that speak of a replica, or of how it was started, and not of the version that it was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,13 @@ class Residence:
     """Not a missing answer but a wrong one: asking again will not help."""
     message: str = ""
     """The server's words, for a person."""
+    replica: str = ""
+    """The one that was asked; empty where none was."""
+
+    @property
+    def away(self) -> bool:
+        """Whether nobody said anything of the version."""
+        return self.reason in AWAY
 
 
 class Residency:
@@ -47,7 +57,7 @@ class Residency:
         """Load and prove on every replica that answers, one at a time; the first failure stops."""
         alive = [r for r in replicas if r.alive]
         if not alive:
-            return Residence(False, "no_replica_answers")
+            return Residence(False, NOBODY)
         for replica in alive:
             found = self.on(version, replica, owner, place)
             if not found.ok:
@@ -66,10 +76,10 @@ class Residency:
             failpoint(f"{place}.before_proof")
             result = self._agent.prove(version, replica.name)
         except DriverError as error:
-            return Residence(False, error.reason, message=str(error))
+            return Residence(False, error.reason, message=str(error), replica=replica.name)
         failpoint(f"{place}.after_proof")
         self._record(version, replica, result)
-        return Residence(result.ok, result.reason, final=not result.ok)
+        return Residence(result.ok, result.reason, final=not result.ok, replica=replica.name)
 
     def _is_recorded(self, version: str, replica: ReplicaState) -> bool:
         """Whether the store knows of the proof (A1). An agent may remember one that a crash or a failing store took."""

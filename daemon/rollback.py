@@ -5,24 +5,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from daemon import ledger
 from daemon.api.ports import By
 from daemon.rolling import deny, suspend
-from daemon.store import Tx, fences, rollouts, versions
+from daemon.store import Tx, fences, rollouts
 from deploy.rollout import Phase, Signal, move
 
 
 def record(
-    tx: Tx, deployment: str, by: By, left: str, target: str | None, suspend_data: bool, epoch: int, now: float
+    tx: Tx,
+    deployment: str,
+    by: By,
+    gone: Sequence[str],
+    target: str | None,
+    suspend_data: bool,
+    epoch: int,
+    now: float,
 ) -> None:
-    """End the rollout that the route left, deny what was left and whatever lies between it and ``target``."""
+    """End the rollout that the route left and deny what is ``gone``: the version left, then what was passed over."""
     fences.adopt(tx, deployment, epoch, holder=by.actor, at=now)
-    row = rollouts.active(tx, deployment)
-    between = _between(tx, deployment, left, target)
-    if row is not None and (left in (row.candidate, row.control) or row.control in between):
+    row, left = rollouts.active(tx, deployment), gone[0]
+    if row is not None and (row.candidate == left or row.control in gone):
         # a rollout whose control was left ends too: it would route its control again
         _end(tx, deployment, row, by, now)
-    for version in (left, *between):
+    for version in gone:
         deny(tx, deployment, version, "rolled_back:by_person", by.actor, now)
         data = {"from": version, "to": target, "epoch": epoch}
         ledger.append(
@@ -30,13 +38,6 @@ def record(
         )
     if suspend_data:
         suspend(tx, deployment, row.id if row is not None else left, left, by.actor, now)
-
-
-def _between(tx: Tx, deployment: str, left: str, target: str | None) -> list[str]:
-    """Promoted versions above the target: passed over, they would be the champion again."""
-    stack = [v.version for v in versions.promoted_stack(tx, deployment)]
-    above = stack[: stack.index(target)] if target in stack else stack
-    return [version for version in above if version != left]
 
 
 def _end(tx: Tx, deployment: str, row: rollouts.Rollout, by: By, now: float) -> None:

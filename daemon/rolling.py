@@ -13,26 +13,22 @@ from typing import Any, Final
 
 from daemon import ledger
 from daemon.live_evidence import unit_events
+from daemon.obstacles import Obstacle, Tries, weigh
 from daemon.residency import Residence, Residency
+from daemon.route_write import Change, write
 from daemon.routing import Overtaken, Routing
-from daemon.store import Store, Tx, buffers, denials, fences, intents, rollouts, suspended, versions
+from daemon.store import Store, Tx, buffers, denials, fences, rollouts, suspended, versions
 from deploy.agent import Observation, RouteAck
 from deploy.evidence import Observed
-from deploy.fleet import FLEET_REASONS
 from deploy.intervals import intervals
 from deploy.rollout import FINAL, LIVE, Desired, Phase, RolloutConfig, Signal, desired, move
 from deploy.routes import Split
-from deploy.verdict import judge, numbers
+from deploy.verdict import judge, numbers, suspends
 from monitors.metrics import Metrics
 from streams.failpoints import failpoint
 
 BACK: Final = frozenset({Signal.HARM, Signal.KILL_SWITCH, Signal.PROOF_FAILED, Signal.ROLLBACK})
 """Signals after which the candidate is denied."""
-_PATIENCE: Final = 3
-"""Ticks in a row in which a load or proof may fail for want of an answer before it counts as failed, as long as the
-candidate has met no traffic. Later a replica that is away says nothing about the candidate: its lease runs out where
-nobody renews it, and the rollout waits until its deadline.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +55,7 @@ class Rolling:
         self._metrics = metrics
         self._store, self._routing, self._residency = store, routing, residency
         self._soak, self._deployment, self._clock = soak, deployment, clock
-        self._failures = 0
+        self._tries = Tries()
         self._generation = 0
         """The routing's generation that the step in progress goes by; its own writes raise it."""
 
@@ -102,7 +98,7 @@ class Rolling:
         self._generation = generation
         if target in FINAL and phase in LIVE:
             self._leave(row, target, reason, actor)
-        self._failures = 0
+        self._tries = Tries()
         if phase in LIVE:
             facts = {**facts, **self._intervals(row)}
         with self._store.begin() as tx:
@@ -131,10 +127,11 @@ class Rolling:
         now = self._clock()
         facts: dict[str, Any] = {} if evidence is None else dict(numbers(evidence.processes))
         wants = desired(phase, str(row.control), row.candidate, config)
-        blocked = self._reconcile(row, phase, wants, config, seen)
-        self._failures = 0 if blocked is None else self._failures + 1
-        if blocked is not None and (blocked.final or (phase not in LIVE and self._failures >= _PATIENCE)):
-            return Signal.PROOF_FAILED, blocked.reason, facts
+        obstacle = self._reconcile(row, phase, wants, config, seen)
+        self._tries, against = weigh(self._tries, obstacle, row.candidate, seen.replicas, live=phase in LIVE)
+        if against:
+            return Signal.PROOF_FAILED, against, facts
+        blocked = None if obstacle is None else obstacle.waits(row.candidate)
         if phase in LIVE and evidence is not None:
             since = int(row.data.get("units_at_phase", 0))
             units = evidence.processes.assigned - since
@@ -146,12 +143,12 @@ class Rolling:
                 return found.signal, found.reason, facts
             if now >= row.deadline:
                 return Signal.DEADLINE, "deadline", facts
-            waiting = found.reason if blocked is None else blocked.reason
+            waiting = found.reason if blocked is None else blocked
             return None, "paused" if held and blocked is None else waiting, facts
         if now >= row.deadline:
             return Signal.DEADLINE, "deadline", facts
         if blocked is not None:
-            return None, blocked.reason, facts
+            return None, blocked, facts
         return self._before_traffic(phase, policy, facts)
 
     def _before_traffic(
@@ -180,20 +177,20 @@ class Rolling:
         wants: Desired,
         config: RolloutConfig,
         seen: Observation,
-    ) -> Residence | None:
+    ) -> Obstacle | None:
         """Make residents and route what the phase wants; what failed, or None. Raises Overtaken."""
         soaking = phase is Phase.SOAKING
         for version in wants.resident:
             on = seen.replicas[:1] if soaking and version == row.candidate else seen.replicas
             found = self._residency.everywhere(version, on, row.id, f"rollout.{phase.value}")
             if not found.ok:
-                return found
+                return Obstacle(version, found)
         if soaking:
             failpoint("rollout.soaking.before_soak")
             failed = self._soak(row.candidate, config.soak_requests)
             failpoint("rollout.soaking.after_soak")
             if failed is not None:
-                return Residence(False, failed)
+                return Obstacle(row.candidate, Residence(False, failed, replica=seen.replicas[0].name))
         self._route(row, phase, wants, config)
         if wants.share is not None:
             self._routing.renew(config.lease_s / 3.0)
@@ -209,21 +206,10 @@ class Rolling:
 
     def _write(self, owner: str, control: str | None, split: Split | None, reason: str, actor: str) -> None:
         """Change the route with an intent row before it. Raises Overtaken."""
-        args = {"control": control, "split": None if split is None else split.model_dump()}
-        with self._store.begin() as tx:
-            intent = intents.declare(tx, rollout=owner, effect="route", args=args, reason=reason, at=self._clock())
-            floor = fences.current(tx, self._deployment)
-        failpoint(f"rollout.{reason}.before_route")
-        try:
-            ack = self._serve(control, split, actor, reason, floor)
-        except Overtaken:
-            with self._store.begin() as tx:
-                intents.settle(tx, intent, "failed", reason="overtaken", at=self._clock())
-            raise
-        failpoint(f"rollout.{reason}.after_route")
-        with self._store.begin() as tx:
-            intents.settle(tx, intent, "done", reason="acknowledged", at=self._clock())
-            fences.adopt(tx, self._deployment, ack.epoch, holder=actor, at=self._clock())
+        change = Change(owner, control, split, reason, actor)
+        place = f"rollout.{reason}"
+        write(self._store, self._routing, self._deployment, change, self._generation, self._clock, place)
+        self._generation += 1
 
     def _serve(self, control: str | None, split: Split | None, actor: str, reason: str, floor: int = 0) -> RouteAck:
         """Change the route, unless somebody else did since ``generation``. Raises Overtaken."""
@@ -238,7 +224,7 @@ class Rolling:
             return
         failpoint("rollout.back.before_route")
         route = self._routing.route
-        if route is None or route.split is not None or route.control != row.control:
+        if route is None or route.split is not None or route.wanted != row.control:
             self._serve(row.control, None, actor, f"{target.value}:{reason}")
         failpoint("rollout.back.after_route")
 
@@ -278,8 +264,7 @@ class Rolling:
             versions.promote(tx, row.candidate, now)
         elif target in (Phase.ROLLED_BACK, Phase.DENIED):
             deny(tx, self._deployment, row.candidate, f"{target.value}:{reason}", actor, now)
-            evidence = signal in (Signal.HARM, Signal.KILL_SWITCH) and reason not in FLEET_REASONS
-            if evidence and target is Phase.ROLLED_BACK:
+            if suspends(target, reason):
                 suspend(tx, self._deployment, row.id, row.candidate, actor, now)
 
     def _note_wait(self, row: rollouts.Rollout, reason: str) -> None:

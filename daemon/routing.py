@@ -73,20 +73,23 @@ class Routing:
         reason: str,
         floor: int = 0,
         leaving: Collection[str] = (),
+        stands_in_for: str | None = None,
     ) -> RouteAck:
         """Change what is served. ``generation`` None: unconditionally (a rollback). Raises Overtaken.
 
         A caller who gave its generation has the next one afterwards: ``generation + 1``. A holdback stays, unless its
         anchor is among what is ``leaving`` (what is rolled back or passed over serves nobody) or serves everybody from
-        now on.
+        now on, other than for a while: ``stands_in_for`` is the version that no replica has.
         """
         with self._lock:
             if generation is not None and generation != self.generation:
                 raise Overtaken
             held = None if self.route is None else self.route.holdback
-            kept = None if held is None or held.anchor in (*leaving, control) else held
+            gone = leaving if stands_in_for is not None else (*leaving, control)
+            kept = None if held is None or held.anchor in gone else held
             names = {"deployment": self._deployment, "alias": self._alias}
-            route = Route(**names, control=control, split=self._alive(split), holdback=kept)
+            live = self._alive(split)
+            route = Route(**names, control=control, split=live, holdback=kept, stands_in_for=stands_in_for)
             ack = self._write(max(self.epoch, floor) + 1, route, actor, reason)
             self.generation += 1
             return ack

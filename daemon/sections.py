@@ -134,7 +134,12 @@ class HoldbackConfig(Section):
     weeks. 0: off, because those sessions do without every improvement, which is for the operator to choose."""
     anchor: str | None = None
     """Version that serves them: one that was promoted and is not denied. None: the identity version, which answers as
-    the base does."""
+    the base does. It takes an adapter slot of the servers more: `--max-loras 5`."""
+
+    @property
+    def own_anchor(self) -> bool:
+        """Whether a version of its own must be resident, beside identity, champion, previous and candidate."""
+        return self.share > 0.0 and self.anchor is not None
 
 
 class RetentionConfig(Section):

@@ -4,7 +4,7 @@ rollback.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from daemon.faults import Refused
@@ -53,9 +53,10 @@ class Standing:
             return self.champion, self._checked(to)
         return self.champion, next((t for t in self.targets if resident(t)), self.previous)
 
-    def passed_over(self, target: str | None) -> tuple[str, ...]:
-        """Rollback targets above ``target``: going back to it leaves them too."""
-        return self.targets[: self.targets.index(target)] if target in self.targets else ()
+    def leaving(self, left: str, target: str | None, *, named: bool) -> tuple[str, ...]:
+        """What a rollback leaves; see ``left_behind``."""
+        stack = self.targets if self.champion is None else (self.champion, *self.targets)
+        return left_behind(stack, left, target, named=named)
 
     def _checked(self, to: str) -> str:
         if to not in self.targets and to != self.champion:
@@ -75,14 +76,25 @@ class Standing:
         return replace(self, champion=champion, targets=self.targets[1:] or self.targets)
 
 
+def left_behind(stack: Sequence[str], left: str, target: str | None, *, named: bool) -> tuple[str, ...]:
+    """Versions that a rollback leaves for good: what served, and all above a target that a person ``named``.
+
+    Whoever names an older version wants none of the newer ones. A target that was found may lie below versions that
+    were not loaded at that instant: nobody left those, and they stay what one can go back to.
+    """
+    above = stack[: stack.index(target)] if named and target in stack else ()
+    return (left, *(version for version in above if version != left))
+
+
 def standing(read: Read, deployment: str, identity: str | None, route: Route | None) -> Standing:
-    """From the rows: the top of the promoted stack is the champion, unless the route says that an older one serves, or
-    the identity.
+    """From the rows: the top of the promoted stack is the champion, unless the route says that an older one should
+    serve, or the identity.
     """
     stack = [v.version for v in versions.promoted_stack(read, deployment)]
-    if route is not None and route.control in stack:
-        stack = stack[stack.index(route.control) :]
-    elif route is not None and route.control is not None and route.control == identity:
+    wanted = None if route is None else route.wanted
+    if wanted in stack:
+        stack = stack[stack.index(wanted) :]
+    elif wanted is not None and wanted == identity:
         stack = []
     champion = stack[0] if stack else None
     below = tuple(stack[1:]) + ((identity,) if identity else ())

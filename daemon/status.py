@@ -49,11 +49,12 @@ def status(
 def _route(routing: Routing) -> Json:
     route, file = routing.route, routing.file
     if route is None or file is None:
-        empty = ("control", "candidate", "share", "holdback", "actor", "reason")
+        empty = ("control", "stands_in_for", "candidate", "share", "holdback", "actor", "reason")
         return {"epoch": 0, **dict.fromkeys(empty)}
     return {
         "epoch": file.epoch,
         "control": route.control,
+        "stands_in_for": route.stands_in_for,
         "candidate": None if route.split is None else route.split.candidate,
         "share": None if route.split is None else route.split.share,
         "holdback": None if route.holdback is None else route.holdback.model_dump(),

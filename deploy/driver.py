@@ -25,6 +25,7 @@ from deploy.driver_errors import (
     Unreachable,
 )
 from deploy.routes import RouteFile
+from deploy.vllm.launch import adapter_slots
 
 TIMEOUT_S: Final = 30.0
 """A first request with log-probabilities compiles kernels on some servers: it took 18 s on CPU."""
@@ -182,7 +183,8 @@ class Driver:
         if no_route or "lora is not enabled" in text.lower():
             return LoraDisabled(
                 f"{self.url} cannot load adapters ({answer.status_code} {text}): start vLLM with --enable-lora "
-                "--max-loras 4 --max-lora-rank RANK and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True in its environment"
+                f"--max-loras {adapter_slots()} --max-lora-rank RANK and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True in its "
+                "environment"
             )
         if "rank" in text.lower():
             return RankTooLarge(

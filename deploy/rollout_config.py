@@ -61,7 +61,7 @@ class RolloutConfig(BaseModel):
     margin_half: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """Non-inferiority margin (reward) of the second step."""
     min_units_per_arm: Annotated[int, Field(ge=1)] = 20
-    """Matured units an arm before the first step may pass."""
+    """Matured units an arm before a step may pass; also the units of probation without which its hours end nothing."""
     maturity_s: Annotated[float, Field(gt=0)] = 3600.0
     """Seconds of feedback that belong to a unit (W); thumbs come late."""
     lateness_s: Annotated[float, Field(ge=0)] = 5.0
@@ -73,7 +73,7 @@ class RolloutConfig(BaseModel):
     probation_units: Annotated[int, Field(ge=1)] = 2000
     """Units that end probation without harm."""
     probation_s: Annotated[float, Field(gt=0)] = 24 * 3600.0
-    """Seconds that end probation without harm, whichever comes first."""
+    """Seconds that end probation without harm, whichever comes first, once ``min_units_per_arm`` units came in it."""
     identity_cap: Annotated[int, Field(ge=1)] = 3
     """Units one identity may count for; without the cap one loud user decides."""
     first_token_slo_s: Annotated[float, Field(gt=0)] | None = None

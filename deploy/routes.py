@@ -57,13 +57,21 @@ class Route(RouteModel):
     split: Split | None = None
     holdback: Holdback | None = None
     """Drawn before the split: its sessions meet no candidate."""
+    stands_in_for: str | None = None
+    """Version that should be control and that no replica had when this was written."""
+
+    @property
+    def wanted(self) -> str | None:
+        """Version that should serve everything outside the split, whether or not it does now."""
+        return self.control if self.stands_in_for is None else self.stands_in_for
 
     @model_serializer(mode="wrap")
     def _without_absent(self, inner: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """No word of a holdback where there is none: gateways that are older than it refuse fields they do not know."""
+        """No word of what is not there: gateways that are older than a field refuse what they do not know."""
         made: dict[str, Any] = inner(self)
-        if self.holdback is None:
-            made.pop("holdback", None)
+        for name in ("holdback", "stands_in_for"):
+            if made.get(name) is None:
+                made.pop(name, None)
         return made
 
 

@@ -34,6 +34,8 @@ HARM_REASONS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Part of the harm evidence to the reason that it gives when it is the heaviest."""
 KILL_REASONS: Final = frozenset({"consecutive_server_errors", *FLEET_REASONS})
+EVIDENCE_REASONS: Final = (frozenset(HARM_REASONS.values()) | KILL_REASONS) - frozenset(FLEET_REASONS)
+"""Reasons that speak of the candidate; trouble that both arms share says nothing of what it learned."""
 WAIT_REASONS: Final = frozenset(
     {
         "not_live",
@@ -41,6 +43,7 @@ WAIT_REASONS: Final = frozenset(
         "not_yet_non_inferior",
         "not_yet_superior_in_slice",
         "in_probation",
+        "too_few_units_in_probation",
         "awaiting_approval",
     }
 )
@@ -61,6 +64,11 @@ def needs(process: str, config: RolloutConfig) -> float:
     if process in VOIDS:
         return config.void_threshold
     return config.promote_threshold if process in PROMOTING else config.threshold
+
+
+def suspends(end: Phase, reason: str) -> bool:
+    """Whether the end of a rollout keeps the new examples of its candidate out of later training."""
+    return end is Phase.ROLLED_BACK and reason in EVIDENCE_REASONS
 
 
 def numbers(state: Processes) -> dict[str, float]:
@@ -98,9 +106,7 @@ def judge(
         case Phase.CANARY_HALF:
             return Judgement(*_second_step(state, seen, config), seen)
         case Phase.PROBATION:
-            if units_in_phase >= config.probation_units or seconds_in_phase >= config.probation_s:
-                return Judgement(Signal.NO_HARM, "no_harm_in_probation", seen)
-            return Judgement(None, "in_probation", seen)
+            return Judgement(*_probation(units_in_phase, seconds_in_phase, config), seen)
         case _:
             return Judgement(None, "awaiting_approval", seen)
 
@@ -144,3 +150,14 @@ def _second_step(state: Processes, seen: Mapping[str, float], config: RolloutCon
     if not seen["e_non_inferior_half"] >= needs("non_inferior_half", config):
         return None, "not_yet_non_inferior"
     return Signal.STEP_PASSED, "superior_in_slice_and_non_inferior"
+
+
+def _probation(units: int, seconds: float, config: RolloutConfig) -> tuple[Signal | None, str]:
+    """Time alone promotes nobody: no harm among nobody is missing data."""
+    if units >= config.probation_units:
+        return Signal.NO_HARM, "no_harm_in_probation"
+    if seconds < config.probation_s:
+        return None, "in_probation"
+    if units < config.min_units_per_arm:
+        return None, "too_few_units_in_probation"
+    return Signal.NO_HARM, "no_harm_in_probation"

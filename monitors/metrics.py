@@ -50,6 +50,12 @@ class Metrics:
         self.last_commit = Gauge(
             "homeostat_consumer_last_commit_timestamp_seconds", "Wall time of the newest commit.", registry=to
         )
+        self.states_afresh = Counter(
+            "homeostat_states_started_afresh",
+            "Stored states that did not load and were begun anew, by part.",
+            ["part"],
+            registry=to,
+        )
         self.batch_seconds = Histogram(
             "homeostat_batch_seconds",
             "Time of one ingest transaction.",
@@ -98,6 +104,11 @@ class Metrics:
             "homeostat_replica_verified",
             "1 when the serving version's effect is proved on the replica.",
             ["replica"],
+            registry=to,
+        )
+        self.stand_in = Gauge(
+            "homeostat_champion_stand_in",
+            "1 while another version serves because no replica has the champion.",
             registry=to,
         )
         self.route_epoch = Gauge("homeostat_route_epoch", "Epoch of the route in force.", registry=to)

@@ -34,6 +34,15 @@ class RollbackCommand(Command):
     """Also keep the rolled-back version's new examples out of later training."""
 
 
+class ApproveCommand(Command):
+    """Body of an approval."""
+
+    version: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,63}$")] | None = None
+    """A denied version that may be routed again; None: the canary or promotion that waits."""
+    examples: bool = False
+    """Also let later versions learn from the examples that the version's rollback suspended."""
+
+
 class AdaptCommand(Command):
     """Body of a wish for a cycle."""
 
@@ -55,9 +64,9 @@ def promote(request: Request, who: Admin, command: Command) -> Json:
 
 
 @router.post("/approve")
-def approve(request: Request, who: Operator, command: Command) -> Json:
-    """Allow what waits for a person."""
-    return state(request).controller.approve(By(who.name, command.reason))
+def approve(request: Request, who: Operator, command: ApproveCommand) -> Json:
+    """Allow what waits for a person, or lift the denial of a version; the latter needs a reason."""
+    return state(request).controller.approve(By(who.name, command.reason), command.version, command.examples)
 
 
 @router.post("/abort")
@@ -74,7 +83,7 @@ def pause(request: Request, who: Operator, command: Command) -> Json:
 
 @router.post("/resume")
 def resume(request: Request, who: Operator, command: Command) -> Json:
-    """Go on."""
+    """Go on. After a freeze this needs a reason, which lifts it."""
     return state(request).controller.resume(By(who.name, command.reason))
 
 

@@ -47,8 +47,10 @@ class Control(Protocol):
         """End the running rollout in favour of its candidate, whatever the evidence says."""
         ...
 
-    def approve(self, by: By) -> Json:
-        """Allow what the mode made wait: a canary or a promotion."""
+    def approve(self, by: By, version: str | None = None, examples: bool = False) -> Json:
+        """Allow what the mode made wait: a canary or a promotion. With a ``version``: lift its denial, which needs a
+        reason; ``examples``: and the suspension of what it learned from.
+        """
         ...
 
     def abort(self, by: By) -> Json:
@@ -60,7 +62,7 @@ class Control(Protocol):
         ...
 
     def resume(self, by: By) -> Json:
-        """Go on, also after a freeze."""
+        """Go on, also after a freeze, which a reason lifts."""
         ...
 
     def adapt(self, by: By, overrides: Mapping[str, Any]) -> Json:

@@ -52,10 +52,23 @@ def promote(
 
 
 def approve(
-    reason: ReasonOption = "", config: ConfigOption = None, home: HomeOption = None, as_json: JsonOption = False
+    version: Annotated[str | None, typer.Argument(help="A denied version that may be routed again.")] = None,
+    examples: Annotated[
+        bool, typer.Option("--examples", help="Also learn again from the examples that its rollback suspended.")
+    ] = False,
+    reason: ReasonOption = "",
+    config: ConfigOption = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Allow the canary or the promotion that waits for a person."""
-    _command("approve", reason, config, home, as_json)
+    """Allow the canary or the promotion that waits; with VERSION and --reason, lift the denial of a version."""
+    from daemon.faults import ConfigError
+
+    if version is None and examples:
+        raise ConfigError("--examples: expected a VERSION beside it, whose suspended examples may be learned from")
+    body = {"reason": reason} | ({} if version is None else {"version": version, "examples": examples})
+    found = client(config, home).post("/api/v1/approve", body)
+    output.show(found, as_json, _plain("approve", found))
 
 
 def abort(
@@ -75,7 +88,7 @@ def pause(
 def resume(
     reason: ReasonOption = "", config: ConfigOption = None, home: HomeOption = None, as_json: JsonOption = False
 ) -> None:
-    """Go on after `pause`, or after a freeze."""
+    """Go on after `pause`. After a freeze by rollbacks it needs --reason, and the count of rollbacks begins anew."""
     _command("resume", reason, config, home, as_json)
 
 

@@ -76,6 +76,9 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
             "The evidence does not show yet that the candidate is better on the alarm's slice: "
             "e {e_superior_in_slice} of {needs_promote}."
         ),
+        "too_few_units_in_probation": (
+            "The hours of probation are over, but fewer than {min_units_per_arm} units came in it: it goes on."
+        ),
         "in_probation": "The candidate serves {share_probation} of new sessions and is watched for harm.",
         "awaiting_approval": "It waits for a person.",
         "paused": "The deployment is paused: no step up is taken, the way back stays open.",

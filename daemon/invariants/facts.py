@@ -140,12 +140,13 @@ class Facts:
 
 
 def weighted(file: RouteFile | None, alias: str) -> list[str]:
-    """Versions that a route file gives any weight: its control and its split's candidate."""
+    """Versions that a route file gives any weight: its control, its split's candidate and its holdback's anchor."""
     route = None if file is None else file.route(alias)
     if route is None:
         return []
-    named = [route.control, None if route.split is None else route.split.candidate]
-    return [version for version in named if version is not None]
+    split, held = route.split, route.holdback
+    named = [route.control, None if split is None else split.candidate, None if held is None else held.anchor]
+    return [version for version in dict.fromkeys(named) if version is not None]
 
 
 def split_of(file: RouteFile | None, alias: str) -> Split | None:

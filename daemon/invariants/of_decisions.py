@@ -51,14 +51,20 @@ def by_the_table(facts: Facts) -> Iterator[str]:
 
 
 def _control_moved(facts: Facts, before: RouteFile, after: RouteFile) -> Iterator[str]:
-    """What serves changes by a promotion, by a way back, or from the base to the identity, and by nothing else."""
+    """What should serve changes by a promotion, by a way back, or from the base to the identity, and by nothing else;
+    what stands in for it changes nothing.
+    """
     old, new = before.route(facts.alias), after.route(facts.alias)
-    if old is None or new is None or old.control == new.control or ":" in after.reason:
+    if old is None or new is None or old.wanted == new.wanted or ":" in after.reason:
         return
-    promoted = old.split is not None and new.control == old.split.candidate
-    resumed = new.split is not None and new.split.candidate == old.control  # the promotion's rows never came
-    if not (promoted or resumed) and (old.control, new.control) != (None, facts.identity):
-        yield f"control moved from {old.control} to {new.control} by {after.reason}"
+    promoted = old.split is not None and new.wanted == old.split.candidate
+    resumed = new.split is not None and new.split.candidate == old.wanted  # the promotion's rows never came
+    # what stands in has no split beside it, and a person may promote past the statistics meanwhile
+    rested = old.stands_in_for is not None and any(
+        (r.candidate, r.control) == (new.wanted, old.wanted) for r in facts.rollouts
+    )
+    if not (promoted or resumed or rested) and (old.wanted, new.wanted) != (None, facts.identity):
+        yield f"control moved from {old.wanted} to {new.wanted} by {after.reason}"
 
 
 def _moved(kind: str, before: str | None, signal: str) -> str | None:
@@ -80,7 +86,8 @@ _NEEDS: Final[Mapping[Phase, Sequence[str]]] = {
 def data_before_promotion(facts: Facts) -> Iterator[str]:
     """R6."""
     rows = {r.id: r for r in facts.rollouts}
-    for entry in facts.ledger[facts.ledger_from :]:
+    for number in range(facts.ledger_from, len(facts.ledger)):
+        entry = facts.ledger[number]
         if entry.kind != "rollout" or entry.actor != "daemon":
             continue
         row, phase, to = rows.get(entry.subject), entry.data.get("from_phase"), entry.data.get("to_phase")
@@ -95,8 +102,20 @@ def data_before_promotion(facts: Facts) -> Iterator[str]:
         least = min(float(seen.get(f"units_matured_{arm}", 0.0)) for arm in ("control", "canary"))
         if least < config.min_units_per_arm and not _forced(facts, row.id):
             yield f"{row.id} passed {phase} with {least} matured units in an arm"
+        if to == Phase.PROMOTED:
+            came = float(seen.get("units", 0.0)) - _units_before_probation(facts, row.id, number)
+            if came < min(config.probation_units, config.min_units_per_arm):
+                yield f"{row.id} was promoted after {came:g} units of probation"
         if not _recomputed(facts, row.id, config, seen):
             yield f"{row.id}: no recorded units give the numbers with which it passed {phase}"
+
+
+def _units_before_probation(facts: Facts, rollout: str, until: int) -> float:
+    """Units that a rollout had when its newest probation began, by the ledger's first ``until`` entries."""
+    for entry in reversed(facts.ledger[:until]):
+        if entry.kind == "rollout" and entry.subject == rollout and entry.data.get("to_phase") == Phase.PROBATION:
+            return float(entry.data.get("units", 0.0))
+    return 0.0
 
 
 def _forced(facts: Facts, rollout: str) -> bool:

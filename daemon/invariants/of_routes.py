@@ -32,11 +32,12 @@ def _renewal(old: RouteFile, new: RouteFile) -> bool:
     if len(old.routes) != len(new.routes):
         return False
     for a, b in zip(old.routes, new.routes, strict=True):
-        if (a.alias, a.control, a.split is None) != (b.alias, b.control, b.split is None):
-            return False
-        if a.split is not None and b.split is not None:
-            same = a.split.model_copy(update={"lease_seq": b.split.lease_seq}) == b.split
-            if not same or b.split.lease_seq < a.split.lease_seq:
+        if a.split is None or b.split is None:
+            if a != b:
+                return False
+        else:
+            renewed = a.split.model_copy(update={"lease_seq": b.split.lease_seq})
+            if a.model_copy(update={"split": renewed}) != b or b.split.lease_seq < a.split.lease_seq:
                 return False
     return True
 
@@ -75,9 +76,16 @@ def _below_in_stack(facts: Facts, control: str) -> list[str]:
 
 def never_again(facts: Facts) -> Iterator[str]:
     """R4."""
+    leads = _leads(facts.file, facts.alias)
     for version in weighted(facts.file, facts.alias):
-        if version in facts.denied:
+        # an anchor that was denied by what the host's route showed is let go within that tick
+        if version in facts.denied and (version in leads or facts.ticked):
             yield f"{version} is denied and has weight"
+    route = None if facts.file is None else facts.file.route(facts.alias)
+    if facts.file is not None and route is not None and route.holdback is not None:
+        head, _, gone = facts.file.reason.partition(":")
+        if head == "rollback" and route.holdback.anchor in gone.split(","):
+            yield f"{route.holdback.anchor} is left and keeps its sessions in the same write"
     if facts.written_from < len(facts.written):
         yield from _left_and_back(facts)
     yield from _learned_from_suspended(facts)
@@ -96,7 +104,18 @@ def _left_and_back(facts: Facts) -> Iterator[str]:
             for version in served:
                 if version in left and version != facts.identity:
                     yield f"{version} was left at epoch {left[version]} and is back at {written.file.epoch}"
-        before = served
+        before = _leads(written.file, facts.alias)
+
+
+def _leads(file: RouteFile | None, alias: str) -> list[str]:
+    """What a rollback can leave: candidate, control and what the control stands in for, but no anchor, which a person
+    at the host drops without a word against it.
+    """
+    route = None if file is None else file.route(alias)
+    if route is None:
+        return []
+    named = (route.control, route.wanted, None if route.split is None else route.split.candidate)
+    return [version for version in dict.fromkeys(named) if version is not None]
 
 
 def _learned_from_suspended(facts: Facts) -> Iterator[str]:

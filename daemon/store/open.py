@@ -35,7 +35,15 @@ class StoreUnavailable(StoreError):
 
 
 class StoreVersionError(StoreError):
-    """The database was written by another version of homeostat."""
+    """The database was written by another version of homeostat; nothing in it was changed."""
+
+    def __init__(self, where: str, found: str, reads: str) -> None:
+        super().__init__(
+            f"{where}: this store has schema version {found}, this homeostat reads version {reads}: run the homeostat "
+            "that wrote it; or, to begin anew, move the file away or give another store.url (the route file, and so "
+            "what is served, stays; versions, evidence and ledger of the old store are not carried over)"
+        )
+        self.where, self.found, self.reads = where, found, reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +102,9 @@ class Store:
             if found is None:
                 tx.conn.execute(insert(tables.meta).values(key="schema_version", value=tables.SCHEMA_VERSION))
             elif found != tables.SCHEMA_VERSION:
-                raise StoreVersionError(
-                    f"{self._engine.url.render_as_string()} has schema version {found}, this homeostat reads version "
-                    f"{tables.SCHEMA_VERSION}: run the homeostat that wrote it, or give another store.url"
-                )
+                url = self._engine.url
+                named = url.database if url.get_backend_name() == "sqlite" and url.database else url.render_as_string()
+                raise StoreVersionError(named, found, tables.SCHEMA_VERSION)
 
     @contextmanager
     def begin(self) -> Generator[Tx]:

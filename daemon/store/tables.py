@@ -24,8 +24,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import JSON
 
-SCHEMA_VERSION: Final = "1"
-"""Raised by every change of this file that an older daemon could not read."""
+SCHEMA_VERSION: Final = "2"
+"""Raised by every change that another version of the daemon could not read: of this file, of a row's JSON, or of what
+a state blob holds. 2: rollouts with their own alpha and bounds, the watch in parts."""
 
 metadata = MetaData()
 # SQLite numbers rows only in a column that is exactly INTEGER PRIMARY KEY.

@@ -170,7 +170,7 @@ def test_the_digest_names_content_policy_and_seed() -> None:
 
 
 @pytest.mark.slow
-def test_what_another_version_said_is_neither_replayed_nor_expected_unless_users_confirmed_it() -> None:
+def test_what_another_version_said_is_replayed_only_where_users_confirmed_it_and_expected_last() -> None:
     it = world(1)
     half = [replace(e, version="support-older") if i % 2 else e for i, e in enumerate(it.examples)]
     versions = {e.exchange_id: e.version for e in half}
@@ -178,12 +178,19 @@ def test_what_another_version_said_is_neither_replayed_nor_expected_unless_users
     all_said, own = select(half, POLICY, 1), select(half, POLICY, 1, own=frozenset({champion}))
 
     def foreign(selection: Selection) -> set[str]:
-        silent = [q.exchange_id for q in selection.holdout_old if not q.labelled]
-        agreed = {d.exchange_id for d in selection.decisions if d.stage == "replay" and d.reason == "other_version"}
-        assert not agreed & {e.exchange_id for e in selection.replay}
-        return {i for i in (*silent, *(e.exchange_id for e in selection.replay)) if versions[i] != champion}
+        return {e.exchange_id for e in selection.replay if versions[e.exchange_id] != champion}
 
     confirmed = {e.exchange_id for e in half if e.confirmed}
     assert len(foreign(all_said) - confirmed) > 100
     assert foreign(own) <= confirmed
+    assert sum(d.reason == "other_version" for d in own.decisions) > 100
     assert {e.exchange_id for e in own.new} == {e.exchange_id for e in all_said.new}
+
+    labelled = sum(q.labelled for q in all_said.holdout_old)
+    few = POLICY.model_copy(update={"holdout_old_max": labelled + 40})
+    silent, first = (
+        [q.version for q in select(half, few, 1, own=names).holdout_old if not q.labelled]
+        for names in (None, frozenset({champion}))
+    )
+    assert len(silent) == len(first) == 40
+    assert set(first) == {champion} != set(silent)

@@ -50,8 +50,8 @@ class FakeController:
     def promote(self, by: By) -> Json:
         return self._command("promote", by)
 
-    def approve(self, by: By) -> Json:
-        return self._command("approve", by)
+    def approve(self, by: By, version: str | None = None, examples: bool = False) -> Json:
+        return self._command("approve", by, (version, examples))
 
     def abort(self, by: By) -> Json:
         return self._command("abort", by)

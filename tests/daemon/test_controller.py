@@ -135,7 +135,7 @@ def test_a_version_without_effect_is_denied_before_any_traffic(bench: LoopBench)
     assert all(r.split is None for f in bench.host.history for r in f.routes)
 
 
-def test_a_dead_replica_delays_and_then_denies_but_one_alive_is_enough(bench: LoopBench) -> None:
+def test_a_dead_replica_holds_nobody_up_while_another_is_alive(bench: LoopBench) -> None:
     bench.host.replicas[1].alive = False
     bench.open_rollout()
     controller, _ = bench.daemon()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from daemon import controller, ledger
+from daemon import controller, freeze
 from daemon.config import Config
 from daemon.cycle import REASONS, OpenAlarm, Standing, choose
 from daemon.cycle_standing import PAUSED
@@ -50,11 +50,6 @@ def ended(tx: Tx, number: int, phase: Phase, at: float, cause: str = "a0") -> No
     row: dict[str, Any] = {"cycle": f"c{number}", "cause": cause, "phase": "rolling", "reason": "gate_passed"}
     cycles.create(tx, deployment="support", data=data, at=at, **row)
     cycles.update_phase(tx, f"c{number}", phase="done", reason="test", data=data, at=at, active=False)
-
-
-def said(tx: Tx, command: str, at: float) -> None:
-    """A person's command, as the controller records it."""
-    ledger.append(tx, "support", command, "support", "asked_by_person", actor="operator", at=at)
 
 
 def why(store: Store, name: str, now: float = NOW) -> tuple[str, Explanation]:
@@ -115,11 +110,10 @@ def test_rollbacks_in_a_row_lengthen_the_cooldown_and_then_freeze_until_a_person
     assert any("2 rollbacks in a row no cycle starts" in line for line in cycle_told(store, "c1").next)
     with store.begin() as tx:
         states.put(tx, PAUSED, b"1", NOW - 100.0)
-        said(tx, "pause", NOW - 100.0)
     assert (why(store, "a1")[0], done(store, paused=True)) == ("paused", None)
     with store.begin() as tx:
         states.put(tx, PAUSED, b"0", NOW - 50.0)
-        said(tx, "resume", NOW - 50.0)
+        freeze.lift(tx, "support", NOW - 50.0)
     assert (why(store, "a1")[0], done(store)) == ("input_drift", "input_drift")
 
 
@@ -129,7 +123,7 @@ def test_a_resume_is_looked_for_where_the_command_leaves_it() -> None:
 
 def test_a_resume_of_before_the_rollbacks_forgives_none(store: Store) -> None:
     with store.begin() as tx:
-        said(tx, "resume", NOW - 9000.0)
+        freeze.lift(tx, "support", NOW - 9000.0)
         ended(tx, 1, Phase.ROLLED_BACK, NOW - 8000.0)
         ended(tx, 2, Phase.DENIED, NOW - 7000.0)
         ended(tx, 3, Phase.ROLLED_BACK, NOW - 6000.0, cause="manual")

@@ -12,11 +12,13 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import OperationalError
 
 import daemon.rolling
+from daemon.adoption import left_on_host
 from daemon.controller import Controller
 from daemon.faults import Refused
 from daemon.learning import Learning
 from daemon.rollout_start import RolloutStart
 from daemon.routing import Routing
+from daemon.standing import left_behind
 from daemon.store import Store, StoreUnavailable, cycles, denials, fences, jobs, ledger, proofs, rollouts, versions
 from deploy.power import Outlook
 from deploy.rollout import Phase
@@ -117,7 +119,67 @@ def test_a_second_rollback_before_the_next_tick_goes_to_what_is_loaded(bench: Lo
     controller = started(bench, OLDEST, OLD, NEW)
     controller.rollback(ME, None, False)
     assert controller.rollback(ME, None, False)["to"] == IDENTITY
+    assert denied(bench) == {OLD, NEW}, "nobody left the one that was not loaded"
+
+
+def test_rows_that_come_later_deny_what_the_route_names_and_not_what_was_not_loaded(
+    bench: LoopBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller = started(bench, OLDEST, OLD, NEW)
+    with monkeypatch.context() as patch:
+        patch.setattr(fences, "adopt", fails)
+        controller.rollback(ME, None, False)
+        assert controller.rollback(ME, None, False)["to"] == IDENTITY
+    again, _ = bench.daemon()
+    again.tick()
+    assert denied(bench) == {OLD, NEW}
+
+
+def test_a_named_target_is_in_the_route_with_all_that_it_passes_over(
+    bench: LoopBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller = started(bench, OLDEST, OLD, NEW)
+    with monkeypatch.context() as patch:
+        patch.setattr(fences, "adopt", fails)
+        controller.rollback(ME, IDENTITY, False)
+    again, _ = bench.daemon()
+    again.tick()
     assert denied(bench) == {OLDEST, OLD, NEW}
+
+
+@pytest.mark.parametrize(
+    ("target", "named", "gone"),
+    [
+        ("a", True, "dcb"),
+        ("c", True, "d"),
+        ("id", True, "dcba"),
+        ("a", False, "d"),
+        ("id", False, "d"),
+        ("d", True, "d"),
+    ],
+)
+def test_what_is_left_is_what_served_and_what_a_person_passed_over(target: str, named: bool, gone: str) -> None:
+    assert left_behind(("d", "c", "b", "a", "id"), "d", target, named=named) == tuple(gone)
+    assert left_behind(("d", "c", "b", "a", "id"), "x", "c", named=True) == ("x", "d"), "the control of a canary too"
+
+
+@pytest.mark.parametrize(
+    ("reason", "control", "before", "gone"),
+    [
+        ("rollback:d", "c", "d", "d"),
+        ("rollback:d", "a", "d", "d"),
+        ("rollback:c", "a", None, "dc"),
+        ("rollback:c", "id", "c", "c"),
+        ("rollback:d,c,b", "a", None, "dcb"),
+        ("rollback:b", "a", "c", "cb"),
+        ("rollback:c", "b", "b", "dc"),
+        ("rollback:x", "b", None, "dc"),
+        ("by hand", "id", None, "dcba"),
+        ("by hand", "d", None, ""),
+    ],
+)
+def test_what_a_route_that_was_found_has_left(reason: str, control: str, before: str | None, gone: str) -> None:
+    assert "".join(left_on_host(list("dcba"), reason, control, before)) == gone
 
 
 def test_what_a_rollback_passes_over_is_denied_and_controls_no_later_rollout(bench: LoopBench) -> None:

@@ -13,7 +13,6 @@ from daemon.config import Config
 from daemon.controller import Controller
 from daemon.holdback import STATE, Facts, Record, decide, record
 from daemon.sections import HoldbackConfig
-from daemon.standing import Standing
 from daemon.store import Store, denials, ledger, states
 from deploy.routes import Holdback, Route, RouteFile
 from tests.daemon.fake_host import FakeHost
@@ -126,12 +125,6 @@ def test_it_stays_through_a_rollout_and_its_ramp(bench: HoldingBench) -> None:
     assert held(bench.host) == first, "leaving the candidate is no reason to move the anchor's sessions"
 
 
-def test_what_a_rollback_passes_over_is_left_too() -> None:
-    standing = Standing("d", ("c", "b", "a", "identity"), "identity")
-    assert standing.passed_over("a") == ("c", "b")
-    assert standing.passed_over("c") == standing.passed_over(None) == standing.passed_over("d") == ()
-
-
 def test_a_rollback_that_leaves_the_anchor_ends_it_in_the_same_write(bench: HoldingBench) -> None:
     bench.holdback = HoldbackConfig(share=0.02, anchor=NEW)
     controller = serving(bench, OLD, NEW)
@@ -160,6 +153,24 @@ def test_a_denied_anchor_ends_it_for_good_and_is_not_taken_again(bench: HoldingB
     with bench.store.read() as read:
         assert ledger.about(read, first.id)[-1].reason == "anchor_denied"
     assert bench.host.route is not None and bench.host.route.routes[0].control == NEW
+
+
+def test_a_denied_anchor_ends_it_also_where_the_config_names_another_by_now(bench: HoldingBench) -> None:
+    bench.holdback = HoldbackConfig(share=0.02, anchor=OLD)
+    serving(bench, OLD, NEW)
+    with bench.store.begin() as tx:
+        denials.deny(tx, "support", OLD, reason="rolled_back:by_person", actor="me", at=bench.now)
+    bench.holdback = HoldbackConfig(share=0.02, anchor=IDENTITY)
+    for replica in bench.host.replicas:
+        replica.restart()
+    bench.host.without_effect.update({IDENTITY, NEW})
+    ticked(bench, 1)
+    assert held(bench.host) is None, "at once, whatever else is not there yet"
+    bench.host.without_effect.clear()
+    bench.now += 100.0
+    ticked(bench, 3)
+    again = held(bench.host)
+    assert again is not None and again.anchor == IDENTITY
 
 
 def test_switching_it_off_ends_it_and_on_again_draws_anew(bench: HoldingBench) -> None:

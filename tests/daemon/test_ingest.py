@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from daemon.ingest import Ingest, IngestPorts
-from daemon.store import Store, counters, dead_letters, exchanges, feedback, offsets, rollouts, units
+from daemon.store import Store, counters, dead_letters, exchanges, feedback, ledger, offsets, rollouts, states, units
 from deploy.processes import Path as EvidencePath
 from deploy.rollout import Phase, RolloutConfig
 from monitors.alarms import Alarm, AlarmKind
@@ -151,6 +151,25 @@ def test_events_are_stored_joined_and_shown_once(bench: Bench) -> None:
         assert set(exchanges.get_many(read, ["x1", "x2"])) == {"x1", "x2"}
         assert [f.feedback_id for f in feedback.for_exchanges(read, ["x1"])["x1"]] == ["f1"]
         assert counters.get_all(read) == {"exchanges": 2, "feedback": 1, "joined": 1}
+
+
+def test_states_that_do_not_load_are_begun_afresh_once_and_said_so(bench: Bench) -> None:
+    bench.send(exchange(1), said(1, "x1"))
+    drain(bench.ingest())
+    with bench.store.begin() as tx:
+        states.put(tx, "watch:rewards", b"a state of long ago", 1.0)
+        states.put(tx, "watch:gone", b"1", 1.0)
+        states.put(tx, "join_mark", b"yesterday", 1.0)
+    ingest = bench.ingest()
+    assert watch_of(ingest).seen == []
+    bench.send(exchange(2))
+    assert drain(ingest) == 1
+    again = bench.ingest()
+    assert watch_of(again).seen == ["x2"], "the new state is kept, and nothing is begun a second time"
+    with bench.store.read() as read:
+        told = [(e.subject, e.reason, e.data["fault"]) for e in ledger.newest(read, 50) if e.kind == "state"]
+        assert states.get(read, "watch:gone") is None
+    assert told == [("watch", "started_afresh", "ValueError"), ("join_mark", "started_afresh", "ValueError")]
 
 
 def test_redelivery_changes_nothing(bench: Bench) -> None:

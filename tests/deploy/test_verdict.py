@@ -115,10 +115,22 @@ def test_a_wrong_sample_ratio_voids_the_canary() -> None:
     assert signal(Phase.CANARY_SMALL, state) == (Signal.VOID, "sample_ratio_mismatch")
 
 
+def test_probation_without_units_promotes_nobody_however_long_it_lasts() -> None:
+    few = CONFIG.min_units_per_arm - 1
+    for units in (0, few):
+        found = signal(Phase.PROBATION, Processes(), units=units, seconds=10.0 * CONFIG.probation_s)
+        assert found == (None, "too_few_units_in_probation")
+
+
 def test_probation_ends_by_units_or_by_time() -> None:
     assert signal(Phase.PROBATION, Processes(), units=49) == (None, "in_probation")
     assert signal(Phase.PROBATION, Processes(), units=50) == (Signal.NO_HARM, "no_harm_in_probation")
-    assert signal(Phase.PROBATION, Processes(), seconds=100.0) == (Signal.NO_HARM, "no_harm_in_probation")
+    least = CONFIG.min_units_per_arm
+    assert signal(Phase.PROBATION, Processes(), units=least) == (None, "in_probation")
+    assert signal(Phase.PROBATION, Processes(), units=least, seconds=100.0) == (
+        Signal.NO_HARM,
+        "no_harm_in_probation",
+    )
 
 
 def test_outside_the_live_phases_evidence_says_nothing() -> None:
@@ -215,6 +227,7 @@ def every_reason() -> set[str]:
     for i in range(200):
         skewed = apply(skewed, UnitEvent(i, Path.ASSIGNED, i, i % 10 < 3, 0.1, 1.0, True, 0.0), CONFIG)
     small, half, probation = Phase.CANARY_SMALL, Phase.CANARY_HALF, Phase.PROBATION
+    late = judge(probation, same, Kill(), CONFIG, 0, CONFIG.probation_s).reason
     looks = [
         (Phase.SOAKING, good, Kill(), 0),
         (small, Processes(), Kill(), 0),
@@ -232,7 +245,7 @@ def every_reason() -> set[str]:
         (half, evidence(canary=0.2, control=0.8, units=400, path=Path.HARM), Kill(), 0),
         *((half, evidence(canary=0.8, control=0.02, units=600, path=path), Kill(), 0) for path in GUARDS),
     ]
-    return {judge(phase, state, kill, CONFIG, units, 0.0).reason for phase, state, kill, units in looks}
+    return {late, *(judge(phase, state, kill, CONFIG, units, 0.0).reason for phase, state, kill, units in looks)}
 
 
 def test_every_reason_is_reached_and_none_is_missing_from_the_list() -> None:

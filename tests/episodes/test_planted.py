@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
 
 import daemon.adoption
+import daemon.holdback
 import daemon.ingest
 import daemon.live_evidence
 import daemon.rollback
 import daemon.rolling
 import daemon.rollout_start
+import daemon.standing
 import tests.episodes.host
+import tests.episodes.world
 from daemon.controller import Controller
+from daemon.holdback import Holding
 from daemon.ingest import Ingest
 from daemon.invariants import INVARIANTS
 from daemon.residency import Residence, Residency
 from daemon.residents import Residents
 from daemon.rolling import Rolling
 from daemon.routing import Overtaken, Routing
+from daemon.sections import HoldbackConfig
 from daemon.standing import standing
 from daemon.store import rollouts
 from deploy.driver_errors import StaleRoute
-from deploy.rollout import Phase, Signal
+from deploy.rollout import Phase, RolloutConfig, Signal
 from deploy.verdict import Judgement
 from monitors.gate import GateReason, GateResult
 from streams.join import Joiner
@@ -131,6 +137,22 @@ def a_proof_that_the_store_did_not_take_is_taken_for_recorded(patch: pytest.Monk
     patch.setattr(Residency, "_is_recorded", always(True))
 
 
+OLDEST: Final = "support-000000000001"
+"""The first of the versions that an episode finds promoted."""
+
+
+def hold_back(patch: pytest.MonkeyPatch, anchor: str | None = None) -> None:
+    """From now on a daemon keeps a tenth of the sessions on an anchor; None: on the identity version."""
+    patch.setattr(tests.episodes.world, "HOLDBACK", HoldbackConfig(share=0.1, anchor=anchor))
+
+
+@plant("A1")
+def sessions_are_held_back_on_what_nobody_has(patch: pytest.MonkeyPatch) -> None:
+    hold_back(patch, OLDEST)
+    patch.setattr(Holding, "resident", nothing)
+    patch.setattr(daemon.holdback, "_resident", always(True))
+
+
 @plant("A3")
 def a_gateway_is_always_ready(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(tests.episodes.host, "missing_champions", always([]))
@@ -144,6 +166,19 @@ def an_agent_takes_any_epoch_from_a_writer_that_does_not_look(patch: pytest.Monk
 
 def _generation(self: Routing, _found: object) -> int:
     return self.generation
+
+
+@plant("R1")
+def a_holdback_begins_without_an_epoch_of_its_own(patch: pytest.MonkeyPatch) -> None:
+    def hold(self: Routing, holdback: Any, **_more: Any) -> Any:
+        known: Any = self
+        ack = known._write(known.epoch, known.route.model_copy(update={"holdback": holdback}), "daemon", "held")
+        known.generation += 1
+        return ack
+
+    hold_back(patch)
+    patch.setattr(tests.episodes.host, "is_newer", always(True))
+    patch.setattr(Routing, "hold", hold)
 
 
 @plant("R2")
@@ -168,9 +203,25 @@ def nobody_writes_the_deny_list(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(daemon.rollout_start, "standing", _by_the_rows_alone)
 
 
+@plant("R4")
+def a_denied_anchor_keeps_its_sessions(patch: pytest.MonkeyPatch) -> None:
+    honest = Routing.serve
+
+    def serve(self: Routing, *args: Any, **more: Any) -> Any:
+        return honest(self, *args, **{**more, "leaving": ()})
+
+    hold_back(patch, OLDEST)
+    patch.setattr(daemon.holdback, "denials", SimpleNamespace(is_denied=always(False)))
+    patch.setattr(Routing, "serve", serve)
+
+
 @plant("R5")
 def a_version_that_was_passed_over_stays_in_the_stack(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(daemon.rollback, "_between", always([]))
+    def left_behind(_stack: object, left: str, _target: object, *, named: bool) -> tuple[str, ...]:
+        del named
+        return (left,)
+
+    patch.setattr(daemon.standing, "left_behind", left_behind)
     patch.setattr(daemon.rollout_start, "standing", _by_the_rows_alone)
 
 
@@ -196,6 +247,29 @@ def a_step_passes_without_data(patch: pytest.MonkeyPatch) -> None:
     def judge(phase: Phase, *_more: Any) -> Judgement:
         forward = Signal.NO_HARM if phase is Phase.PROBATION else Signal.STEP_PASSED
         return Judgement(None if phase is Phase.AWAITING_PROMOTION else forward, "why_not", {})
+
+    patch.setattr(daemon.rolling, "judge", judge)
+
+
+@plant("R6")
+def a_step_passes_at_the_threshold_of_the_way_back(patch: pytest.MonkeyPatch) -> None:
+    honest = daemon.rolling.judge
+
+    def judge(phase: Phase, state: Any, kill: Any, config: RolloutConfig, *rest: Any) -> Judgement:
+        return honest(phase, state, kill, config.model_copy(update={"alpha_promote": None}), *rest)
+
+    patch.setattr(daemon.rolling, "judge", judge)
+
+
+@plant("R6")
+def the_hours_of_probation_promote_alone(patch: pytest.MonkeyPatch) -> None:
+    honest = daemon.rolling.judge
+
+    def judge(phase: Phase, state: Any, kill: Any, config: RolloutConfig, units: int, seconds: float) -> Judgement:
+        found = honest(phase, state, kill, config, units, seconds)
+        if found.reason == "too_few_units_in_probation":
+            return Judgement(Signal.NO_HARM, "no_harm_in_probation", found.numbers)
+        return found
 
     patch.setattr(daemon.rolling, "judge", judge)
 

@@ -15,11 +15,13 @@ from typing import Any, Final, cast
 
 import daemon.adoption
 import daemon.controller
+import daemon.holdback
 import daemon.ingest
 import daemon.learning
 import daemon.residency
 import daemon.rolling
 import daemon.rollout_start
+import daemon.route_write
 import daemon.troubles
 from daemon import cycle as cycle_table
 from daemon import ledger
@@ -34,6 +36,7 @@ from daemon.residency import Residency
 from daemon.rolling import Rolling
 from daemon.rollout_start import RolloutStart
 from daemon.routing import Routing
+from daemon.sections import HoldbackConfig
 from daemon.store import Store, StoreError, StoreUnavailable, buffers, cycles, rollouts, versions
 from deploy.power import Outlook
 from deploy.routes import Route, RouteFile
@@ -96,6 +99,8 @@ cycle:
 """
 
 
+HOLDBACK = HoldbackConfig()
+"""Nobody is held back, but where a planted bug asks for it."""
 AN_EXCHANGE: Final = Exchange(
     exchange_id="x",
     deployment=DEPLOYMENT,
@@ -241,7 +246,7 @@ class World:
 
     def start_daemon(self) -> None:
         """A fresh daemon on what the last one left."""
-        config, clock = config_of(self.mode), lambda: self.now
+        config, clock = config_of(self.mode).model_copy(update={"holdback": HOLDBACK}), lambda: self.now
         acts = self.mode != "observe"
         identity = IDENTITY if acts else None
         silent: Any = Silent()
@@ -634,6 +639,8 @@ def stage(twin: bool = True) -> Generator[None]:
         (daemon.ingest, "settle", silent),
         (daemon.residency, "failpoint", failpoint),
         (daemon.rolling, "failpoint", failpoint),
+        (daemon.route_write, "failpoint", failpoint),
+        (daemon.holdback, "uuid", ids),
         (daemon.learning, "uuid", ids),
         (daemon.rollout_start, "uuid", ids),
         (daemon.troubles, "log", silent),

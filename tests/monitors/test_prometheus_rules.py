@@ -20,6 +20,7 @@ ALERTS = {
     "RolloutStuck",
     "CanaryNoData",
     "ReplicaUnverified",
+    "ChampionAway",
     "RollbackFailed",
     "TrainerFailing",
 }
@@ -43,7 +44,8 @@ def test_every_alert_is_there_and_has_a_unit_test() -> None:
     rules = yaml.safe_load((RULES / "alerts.yaml").read_text())["groups"][0]["rules"]
     assert {rule["alert"] for rule in rules} == ALERTS
     assert all({"summary", "action"} == set(rule["annotations"]) for rule in rules)
-    assert next(r for r in rules if r["alert"] == "RollbackFailed")["labels"]["severity"] == "page"
+    pages = {r["alert"] for r in rules if r["labels"]["severity"] == "page"}
+    assert pages == {"RollbackFailed", "ChampionAway"}
     tests = yaml.safe_load((RULES / "alerts_test.yaml").read_text())["tests"]
     firing = {t["alertname"] for case in tests for t in case["alert_rule_test"] if t["exp_alerts"]}
     assert firing == ALERTS

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.vllm.launch import GATEWAY, command
+from daemon.sections import HoldbackConfig
+from deploy.vllm.launch import GATEWAY, adapter_slots, command
 
 
 def option(argv: list[str], name: str) -> str:
@@ -27,6 +28,14 @@ def test_adapters_can_come_at_run_time_and_stay_resident() -> None:
     assert option(argv, "--max-lora-rank") == "32"
     assert option(argv, "--api-server-count") == "1"
     assert env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "True"
+
+
+def test_an_anchor_of_its_own_has_a_slot_of_its_own() -> None:
+    argv, _ = command("python", "model", 8000, "support", "support-base", own_anchor=True)
+    assert option(argv, "--max-loras") == str(adapter_slots(own_anchor=True)) == "5"
+    assert not HoldbackConfig(share=0.02).own_anchor, "the identity version is resident anyway"
+    assert not HoldbackConfig(anchor="support-aaaaaaaaaaaa").own_anchor, "nobody is held back"
+    assert HoldbackConfig(share=0.02, anchor="support-aaaaaaaaaaaa").own_anchor
 
 
 def test_a_rank_that_vllm_refuses_is_refused_here() -> None:

@@ -38,11 +38,16 @@ def test_an_exception_rolls_everything_back(store: Store) -> None:
 def test_another_schema_version_is_refused_with_what_to_do(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/store.db"
     store = Store.open(url)
-    with store.begin() as tx:
-        tx.conn.execute(update(tables.meta).values(value="99"))
-    store.close()
-    with pytest.raises(StoreVersionError, match=r"version 99, this homeostat reads version 1: run the homeostat"):
-        Store.open(url)
+    for other in ("1", "99"):
+        with store.begin() as tx:
+            tx.conn.execute(update(tables.meta).values(value=other))
+        store.close()
+        said = f"version {other}, this homeostat reads version {tables.SCHEMA_VERSION}: run the homeostat"
+        with pytest.raises(StoreVersionError, match=said) as refused:
+            Store.open(url)
+        fault = refused.value
+        assert (fault.where, fault.found, fault.reads) == (f"{tmp_path}/store.db", other, tables.SCHEMA_VERSION)
+        assert f"{tmp_path}/store.db" in str(fault) and "move the file away" in str(fault)
 
 
 @pytest.mark.parametrize(

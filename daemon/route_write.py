@@ -1,0 +1,67 @@
+"""A change of the route as an intended effect: the intent's row, the route, then what became of it.
+
+Every change but a way back is written like this, so that a restart finds its own unfinished route and settles it
+(``daemon.adoption``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from daemon.routing import Overtaken, Routing
+from daemon.store import Store, fences, intents
+from deploy.agent import RouteAck
+from deploy.routes import Split
+from streams.failpoints import failpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is to be served, why, and on whose behalf (a rollout's or the deployment's name)."""
+
+    owner: str
+    control: str | None
+    split: Split | None
+    reason: str
+    actor: str = "daemon"
+    stands_in_for: str | None = None
+
+
+def write(
+    store: Store,
+    routing: Routing,
+    deployment: str,
+    change: Change,
+    generation: int,
+    clock: Callable[[], float],
+    place: str,
+) -> RouteAck:
+    """Change the route, unless somebody else did since ``generation``. ``place`` begins the names of the failpoints.
+
+    Raises Overtaken.
+    """
+    args = {"control": change.control, "split": None if change.split is None else change.split.model_dump()}
+    with store.begin() as tx:
+        intent = intents.declare(tx, rollout=change.owner, effect="route", args=args, reason=change.reason, at=clock())
+        floor = fences.current(tx, deployment)
+    failpoint(f"{place}.before_route")
+    try:
+        ack = routing.serve(
+            change.control,
+            change.split,
+            generation=generation,
+            actor=change.actor,
+            reason=change.reason,
+            floor=floor,
+            stands_in_for=change.stands_in_for,
+        )
+    except Overtaken:
+        with store.begin() as tx:
+            intents.settle(tx, intent, "failed", reason="overtaken", at=clock())
+        raise
+    failpoint(f"{place}.after_route")
+    with store.begin() as tx:
+        intents.settle(tx, intent, "done", reason="acknowledged", at=clock())
+        fences.adopt(tx, deployment, ack.epoch, holder=change.actor, at=clock())
+    return ack
