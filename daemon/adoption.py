@@ -14,13 +14,12 @@ from daemon.live_evidence import restore
 from daemon.rolling import deny, suspend
 from daemon.routing import Routing
 from daemon.store import Store, Tx, fences, intents, rollouts, versions
-from deploy.fleet import FLEET_REASONS
 from deploy.rollout import LIVE, Phase, Signal
 from deploy.routes import Route, RouteFile
-from deploy.verdict import HARM_REASONS, KILL_REASONS, VOID_REASONS, numbers
+from deploy.verdict import HARM_REASONS, KILL_REASONS, SHARED_REASONS, VOID_REASONS, numbers
 from streams.failpoints import failpoint
 
-EVIDENCE_REASONS: Final = (frozenset(HARM_REASONS.values()) | KILL_REASONS) - frozenset(FLEET_REASONS)
+EVIDENCE_REASONS: Final = (frozenset(HARM_REASONS.values()) | KILL_REASONS) - SHARED_REASONS
 """Reasons of a rollback that suspend the version's new examples; trouble that both arms share says nothing of them.
 """
 _SIGNALS: Final = {

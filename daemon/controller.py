@@ -25,6 +25,7 @@ from daemon.gauges import set_gauges
 from daemon.holdback import Holding
 from daemon.ingest import Ingest
 from daemon.learning import CycleOpen, Learning, Wish
+from daemon.query_watch import QueryWatch
 from daemon.residency import Residency
 from daemon.residents import Residents
 from daemon.rolling import Policy, Rolling
@@ -35,6 +36,7 @@ from daemon.store import Store, StoreError, rollouts, states
 from daemon.trainer_desk import claim, take_report
 from daemon.troubles import LOG, Troubles
 from deploy.agent import Agent, Observation, RouteAck
+from deploy.kill_query import QUIET
 from deploy.rollout import LIVE, IllegalMove, Phase, Signal
 from deploy.routes import Route
 from deploy.verdict import numbers
@@ -66,6 +68,8 @@ class Parts:
     close: Callable[[], None]
     metrics: Metrics
     troubles: Troubles = field(default_factory=Troubles)
+    queries: QueryWatch | None = None
+    """Looks at the user's own queries; None without any."""
 
 
 class Controller:
@@ -125,8 +129,10 @@ class Controller:
             row = rollouts.active(read, self._name)
         self._follow(row)
         paused = self._paused()
+        queries = p.queries.look(row) if p.queries is not None else QUIET
         if row is not None:
-            p.rolling.tick(row, p.ingest.observed(), self._seen, Policy(p.config.mode, paused), generation)
+            policy = Policy(p.config.mode, paused, queries)
+            p.rolling.tick(row, p.ingest.observed(), self._seen, policy, generation)
         self._rebase()
         self._refresh()
         self._holding.tick(self._standing.champion, self._seen, paused, generation)

@@ -8,7 +8,7 @@ when the store lets us.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from daemon import ledger
@@ -18,11 +18,11 @@ from daemon.routing import Overtaken, Routing
 from daemon.store import Store, Tx, buffers, denials, fences, intents, rollouts, suspended, versions
 from deploy.agent import Observation, RouteAck
 from deploy.evidence import Observed
-from deploy.fleet import FLEET_REASONS
 from deploy.intervals import intervals
+from deploy.kill_query import QUIET, USER_QUERY, UserQueries
 from deploy.rollout import FINAL, LIVE, Desired, Phase, RolloutConfig, Signal, desired, move
 from deploy.routes import Split
-from deploy.verdict import judge, numbers
+from deploy.verdict import SHARED_REASONS, judge, numbers
 from monitors.metrics import Metrics
 from streams.failpoints import failpoint
 
@@ -41,6 +41,8 @@ class Policy:
 
     mode: str
     paused: bool
+    queries: UserQueries = QUIET
+    """What the operator's own queries say."""
 
 
 class Rolling:
@@ -138,16 +140,19 @@ class Rolling:
         if phase in LIVE and evidence is not None:
             since = int(row.data.get("units_at_phase", 0))
             units = evidence.processes.assigned - since
-            found = judge(phase, evidence.processes, evidence.kill, config, units, now - row.changed_at)
-            held = found.signal in (Signal.STEP_PASSED, Signal.NO_HARM) and (policy.paused or blocked is not None)
+            kill = replace(evidence.kill, query=policy.queries.fires)
+            found = judge(phase, evidence.processes, kill, config, units, now - row.changed_at)
+            if found.reason == USER_QUERY:
+                facts |= policy.queries.facts
+            holds = blocked.reason if blocked is not None else "paused" if policy.paused else policy.queries.holds
+            held = found.signal in (Signal.STEP_PASSED, Signal.NO_HARM) and holds != ""
             if found.signal is not None and not held:
                 if phase is Phase.CANARY_HALF and found.signal is Signal.STEP_PASSED and _person_promotes(policy):
                     return Signal.NEEDS_APPROVAL, "mode_asks_for_a_person", facts
                 return found.signal, found.reason, facts
             if now >= row.deadline:
                 return Signal.DEADLINE, "deadline", facts
-            waiting = found.reason if blocked is None else blocked.reason
-            return None, "paused" if held and blocked is None else waiting, facts
+            return None, holds if held or blocked is not None else found.reason, facts
         if now >= row.deadline:
             return Signal.DEADLINE, "deadline", facts
         if blocked is not None:
@@ -166,6 +171,8 @@ class Rolling:
                 return Signal.NEEDS_APPROVAL, "mode_asks_for_a_person", facts
             case Phase.PROVING if policy.paused:
                 return None, "paused", facts
+            case Phase.PROVING if policy.queries.holds:
+                return None, policy.queries.holds, facts
             case Phase.PROVING:
                 return Signal.PROVED, "effect_proved_everywhere", facts
             case _:
@@ -278,7 +285,7 @@ class Rolling:
             versions.promote(tx, row.candidate, now)
         elif target in (Phase.ROLLED_BACK, Phase.DENIED):
             deny(tx, self._deployment, row.candidate, f"{target.value}:{reason}", actor, now)
-            evidence = signal in (Signal.HARM, Signal.KILL_SWITCH) and reason not in FLEET_REASONS
+            evidence = signal in (Signal.HARM, Signal.KILL_SWITCH) and reason not in SHARED_REASONS
             if evidence and target is Phase.ROLLED_BACK:
                 suspend(tx, self._deployment, row.id, row.candidate, actor, now)
 

@@ -93,6 +93,12 @@ class Metrics:
         self.rollbacks = Counter(
             "homeostat_rollbacks", "Rollbacks by outcome (done, failed).", ["outcome"], registry=to
         )
+        self.kill_query_looks = Counter(
+            "homeostat_kill_query_looks",
+            "Looks at the user's own queries, by configured name and outcome (within, beyond, missing).",
+            ["query", "outcome"],
+            registry=to,
+        )
         self.replica_ready = Gauge("homeostat_replica_ready", "1 when the replica is alive.", ["replica"], registry=to)
         self.replica_verified = Gauge(
             "homeostat_replica_verified",
