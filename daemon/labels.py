@@ -4,6 +4,7 @@ come.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from adapters.examples import CONFIRMED_AT
@@ -19,8 +20,10 @@ MOST: Final = 50_000
 class Labels:
     """Remembers which exchanges were counted; bounded by ``MOST`` feedback a look."""
 
-    def __init__(self, store: Store, deployment: str) -> None:
-        self._store, self._deployment = store, deployment
+    def __init__(
+        self, store: Store, deployment: str, counts: Callable[[Feedback], bool] = lambda said: is_label(said)
+    ) -> None:
+        self._store, self._deployment, self._counts = store, deployment, counts
         self._seen: set[str] = set()
         self._inside: set[str] = set()
         self._until: float | None = None
@@ -34,7 +37,7 @@ class Labels:
         start = since if self._until is None else max(since, self._until - OVERLAP_S)
         with self._store.read() as read:
             said = feedback.since(read, self._deployment, start, now + OVERLAP_S, MOST)
-            ids = {f.exchange_id for f in said if _is_label(f)} - self._seen
+            ids = {f.exchange_id for f in said if self._counts(f)} - self._seen
             found = exchanges.get_many(read, ids)
         for exchange in found.values():
             self._seen.add(exchange.exchange_id)
@@ -43,8 +46,19 @@ class Labels:
         self._until = now
         return len(self._inside)
 
+    @property
+    def found(self) -> frozenset[str]:
+        """Ids of the exchanges that were counted."""
+        return frozenset(self._inside)
 
-def _is_label(said: Feedback) -> bool:
+
+def is_rating(said: Feedback) -> bool:
+    """Whether it says how good a reply was."""
+    return said.trust is not Trust.BARE and said.kind is not FeedbackKind.PREFERENCE
+
+
+def is_label(said: Feedback) -> bool:
+    """Whether it says what the right answer is: a correction, or a confirmation of the reply."""
     if said.trust is Trust.BARE:
         return False
     if said.kind is FeedbackKind.CORRECTION:

@@ -15,10 +15,13 @@ from adapters.job import TrainJob
 from adapters.registry import Registry
 from daemon import cycle as table
 from daemon import ledger
+from daemon.acting import acting, no_rollback
+from daemon.asking import Asking
 from daemon.buffer_build import BufferBuilder, Overrides
 from daemon.config import Config
 from daemon.faults import Refused
 from daemon.gate_task import GateTask
+from daemon.label_requests import for_rollout
 from daemon.labels import Labels
 from daemon.store import Store, Tx, alarms, cycles, jobs, rollouts, versions
 from daemon.trainer_desk import note_lost
@@ -64,16 +67,23 @@ class Learning:
         self._builder, self._gate, self._clock = builder, gate, clock
         self._start_rollout, self._outlook = start_rollout, outlook
         self._labels = Labels(store, config.deployment.name)
+        self._asking = Asking(store, config, clock, metrics)
         self._name = config.deployment.name
         self._tried_at = 0
 
-    def tick(self, champion: str | None, paused: bool, rollout_active: bool) -> None:
-        """One step: of the active cycle, or from an open alarm to a new one."""
+    def tick(self, champion: str | None, paused: bool, rollout_active: bool) -> str | None:
+        """One step: of the active cycle, or from an open alarm to a new one. The alarm for which the champion is to be
+        rolled back now, if there is one: that is the caller's to do.
+        """
+        self._asking.tick()
         with self._store.read() as read:
             active = cycles.active(read, self._name)
         if active is None:
-            self._maybe_start(paused, rollout_active)
-            return
+            return self._maybe_start(champion, paused, rollout_active)
+        if not no_rollback(self._config):
+            suspected = self._maybe_start(champion, paused, rollout_active, cycle_open=True)
+            if suspected is not None:
+                return suspected
         match table.Phase(active.phase):
             case table.Phase.COLLECTING:
                 self._collect(active, champion)
@@ -85,6 +95,7 @@ class Learning:
                 self._follow(active)
             case _:
                 pass
+        return None
 
     def start_manual(self, wish: Wish, champion: str | None) -> str:
         """Open a cycle for a person; its id. Raises ``CycleOpen`` when one runs."""
@@ -110,42 +121,46 @@ class Learning:
 
     # ------------------------------------------------------------------------------------------------ starting
 
-    def _maybe_start(self, paused: bool, rollout_active: bool) -> None:
+    def _maybe_start(
+        self, champion: str | None, paused: bool, rollout_active: bool, *, cycle_open: bool = False
+    ) -> str | None:
         now = self._clock()
         with self._store.read() as read:
             waiting = alarms.unanswered(read, self._name)
             past = cycles.newest(read, self._name, 50)
             ended = {r.id: r for r in rollouts.newest(read, self._name, 50)}
+            facts = acting(read, self._name, self._config, champion)
         if not waiting:
-            return
+            return None
         failed = 0
         for one in past:  # newest first: rollbacks in a row, since the last success
             end = ended.get(str(one.data.get("rollout", "")))
             if end is None:
                 continue
-            if not table.rollback_of_cause(RolloutPhase(end.phase)):
+            if not table.rollback_of_cause(RolloutPhase(end.phase)) and end.candidate not in facts.undone:
                 break
             failed += one.cause != MANUAL
-        chosen = table.choose(
+        standing = facts.into(
             table.Standing(
                 alarms=tuple(table.OpenAlarm(a.alarm_id, AlarmKind(a.kind), a.at, _cause_of(a)) for a in waiting),
-                cycle_open=False,
+                cycle_open=cycle_open,
                 rollout_active=rollout_active,
                 paused=paused,
                 may_train=self._config.mode != "observe",
                 last_end=max((c.changed_at for c in past), default=None),
                 rollbacks_same_cause=failed,
                 last_promoted=max((c.changed_at for c in past if _promoted(c, ended)), default=None),
-            ),
-            self._config.cycle,
-            now,
+            )
         )
+        chosen = table.choose(standing, self._config.cycle, now)
         if chosen.same_cause:
             with self._store.begin() as tx:
                 for name in chosen.same_cause:
                     alarms.answer(tx, name, "same_cause")
+        for one in (a for a in waiting if a.alarm_id in chosen.ask):
+            self._asking.for_alarm(one)
         if chosen.alarm_id is None:
-            return
+            return chosen.roll_back
         alarm = next(a for a in waiting if a.alarm_id == chosen.alarm_id)
         with self._store.begin() as tx:
             data: dict[str, Any] = {
@@ -159,6 +174,7 @@ class Learning:
             for one in waiting:  # what else was waiting is the same drift, seen by another detector
                 if one.alarm_id not in chosen.same_cause:
                     alarms.answer(tx, one.alarm_id, cycle)
+        return None
 
     def _open(self, tx: Tx, cause: str, reason: str, actor: str, data: Mapping[str, Any], note: str) -> str:
         now, name = self._clock(), f"cycle-{uuid.uuid4().hex[:10]}"
@@ -212,6 +228,8 @@ class Learning:
             return
         with self._store.begin() as tx:
             self._move(tx, active, signal, reason, {"labels": labels, "selected": selected or 0})
+            lacking = max(least.min_labels - labels, least.min_selected - (selected or 0))
+            self._asking.for_cycle(tx, active, "training", lacking)
 
     def _refit_when_due(self, active: cycles.Cycle, now: float) -> cycles.Cycle:
         """Learn the slice anew once, some time after the alarm."""
@@ -296,6 +314,8 @@ class Learning:
         with self._store.begin() as tx:
             if not expected.reaches(self._config.rollout.deadline_s):
                 self._move(tx, active, table.Signal.UNDERPOWERED, "underpowered", _finite(figures))
+                lacking = for_rollout(expected, outlook, self._config.rollout)
+                self._asking.for_cycle(tx, active, "rollout", lacking)
                 return
             try:
                 rollout = self._start_rollout(tx, active, version)

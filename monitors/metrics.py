@@ -67,6 +67,7 @@ class Metrics:
         self.watch_phase = Gauge(
             "homeostat_watch_phase", "1 for the phase that the watch is in.", ["phase"], registry=to
         )
+        self.labels_wanted = Gauge("homeostat_labels_wanted", "Labels that open requests still wait for.", registry=to)
         self.capped = Counter(
             "homeostat_capped", "Events that the identity cap left out, by consumer.", ["consumer"], registry=to
         )

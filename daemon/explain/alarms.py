@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any, Final
 
 from daemon import cycle as policy
+from daemon.acting import acting, no_rollback
 from daemon.config import Config
+from daemon.drift_policy import PASSED_OVER
+from daemon.explain import asked
 from daemon.explain.explanation import Decided, Explanation, Measure, Relation, Remedy, compare, span
-from daemon.store import Read, alarms, cycles, rollouts, states
+from daemon.store import Read, alarms, cycles, rollouts, states, versions
 from monitors.alarms import AlarmKind
 
 _TESTS: Final[tuple[tuple[str, str, Relation, str], ...]] = (
@@ -39,8 +42,8 @@ def explain(read: Read, row: alarms.AlarmRow, config: Config, now: float) -> Exp
         decided=Decided(what, state, _words(row, evidence), row.at, row.detector),
         measures=_measures(evidence),
         next=next_lines,
-        can_do=can_do,
-        notes=_notes(evidence),
+        can_do=(*_go_back(read, row, evidence, config), *can_do, *asked.remedies(read, row.alarm_id)),
+        notes=(*_notes(evidence), *asked.notes(read, row.alarm_id)),
     )
 
 
@@ -84,7 +87,26 @@ def _notes(evidence: dict[str, Any]) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def _go_back(read: Read, row: alarms.AlarmRow, evidence: dict[str, Any], config: Config) -> tuple[Remedy, ...]:
+    """The command that the policy leaves to a person, where the newest promotion is suspected and still serves."""
+    champion = next((v for v in versions.promoted_stack(read, row.deployment)), None)
+    if champion is None or champion.promoted_at is None or not row.confirmed or not no_rollback(config):
+        return ()
+    soon = 0.0 < row.at - champion.promoted_at <= config.cycle.promotion_watch_s
+    if row.kind != AlarmKind.REWARD.value or evidence.get("cause") != "changed_answers" or not soon:
+        return ()
+    return (
+        Remedy(
+            "homeostat rollback",
+            f"leave {champion.version}, promoted {span(row.at - champion.promoted_at)} before known questions were "
+            "answered worse",
+        ),
+    )
+
+
 def _answer(read: Read, row: alarms.AlarmRow, config: Config, now: float) -> tuple[tuple[str, ...], tuple[Remedy, ...]]:
+    if row.answer == policy.WORSE:
+        return ("The version that had just been promoted was rolled back for it.",), ()
     if row.answer is not None:
         look = Remedy(f"homeostat why {row.answer}", "how far the cycle is")
         return (f"Answered by {row.answer}.",), (look,) if cycles.get(read, row.answer) is not None else ()
@@ -99,6 +121,9 @@ def _answer(read: Read, row: alarms.AlarmRow, config: Config, now: float) -> tup
         "cooldown": f"It waits for the cooldown of {span(config.cycle.cooldown_s)} after the last cycle.",
         "reward_grace": f"For {span(config.cycle.reward_grace_s)} it waits for an alarm that knows the slice.",
         "alarm_only_informs": "Nothing: alarms of this kind only inform.",
+        policy.ASKED: "It waits for the labels that it asked for, until they came or their deadline passed.",
+        policy.WORSE: "The version that was just promoted is rolled back at the next tick.",
+        **dict.fromkeys(PASSED_OVER, "Nothing: alarms of this kind only inform."),
     }.get(reason, "A cycle starts at the next tick.")
     resume = (Remedy("homeostat resume", "let cycles start again"),) if reason == "paused" else ()
     return (said,), (*resume, _ADAPT)
@@ -110,8 +135,10 @@ def blocked_by(read: Read, row: alarms.AlarmRow, config: Config, now: float) -> 
     Rollbacks in a row are not counted here: they double the cooldown, and a freeze pages by itself.
     """
     past = cycles.newest(read, row.deployment, 1)
+    champion = next((v.version for v in versions.promoted_stack(read, row.deployment)), None)
+    cause = str(row.body.get("evidence", {}).get("cause", "unknown"))
     standing = policy.Standing(
-        alarms=(policy.OpenAlarm(row.alarm_id, AlarmKind(row.kind), row.at),),
+        alarms=(policy.OpenAlarm(row.alarm_id, AlarmKind(row.kind), row.at, cause),),
         cycle_open=cycles.active(read, row.deployment) is not None,
         rollout_active=rollouts.active(read, row.deployment) is not None,
         paused=states.get(read, "paused") == b"1",
@@ -119,4 +146,7 @@ def blocked_by(read: Read, row: alarms.AlarmRow, config: Config, now: float) -> 
         last_end=past[0].changed_at if past else None,
         rollbacks_same_cause=0,
     )
-    return policy.choose(standing, config.cycle, now).reason
+    facts = acting(read, row.deployment, config, champion)
+    if facts.asked.get(row.alarm_id) == "":
+        return policy.ASKED
+    return policy.choose(facts.into(standing), config.cycle, now).reason

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from daemon.config import Config
 from daemon.cycle import OPEN, Phase
-from daemon.explain import gates
+from daemon.explain import asked, gates
 from daemon.explain.explanation import Decided, Explanation, Measure, Remedy, compare, span
 from daemon.store import Read, cycles, jobs, versions
 from daemon.store import ledger as entries
@@ -15,6 +15,7 @@ from daemon.store import ledger as entries
 _REASONS: Final[Mapping[str, str]] = {
     "input_drift": "A confirmed alarm about prompts started it.",
     "reward_drift": "A confirmed alarm about rewards started it.",
+    "concept_drift": "A confirmed alarm says that known questions are answered worse.",
     "asked_by_person": "A person asked for it.",
     "enough_labels": "Enough labelled examples came and enough of them survived selection.",
     "deadline_with_fewer_labels": "The deadline for labels passed; what there was survived selection in number.",
@@ -61,8 +62,8 @@ def explain(
             *_forecast(row, config),
         ),
         next=(_NEXT[phase], *_waiting(row, phase, config, now)),
-        can_do=_can_do(row, phase),
-        notes=_notes(read, row),
+        can_do=(*_can_do(row, phase), *asked.remedies(read, row.id)),
+        notes=(*_notes(read, row), *asked.notes(read, row.id)),
     )
 
 

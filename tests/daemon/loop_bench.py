@@ -63,6 +63,8 @@ class LoopBench:
         )
     )
     sent: int = 0
+    more: str = ""
+    """Sections of the config beside those that every test needs."""
     ask: Ask | None = None
     """Answers the kill queries, in the tick's own thread; None: nobody does."""
     troubles: Troubles = field(default_factory=Troubles)
@@ -74,6 +76,7 @@ mode: {self.mode}
 home: {self.folder}
 deployment: {{base_dir: base}}
 agent: {{replicas: [{{name: replica-0, url: "http://127.0.0.1:1"}}, {{name: replica-1, url: "http://127.0.0.1:2"}}]}}
+{self.more}
 """
         return parse_config(text, self.folder / "homeostat.yaml")
 
