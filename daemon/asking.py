@@ -67,10 +67,13 @@ class Asking:
     def _got(self, request: LabelRequest, now: float) -> int:
         """Labels that came since it was asked, counted as they come."""
         if request.id not in self._counting:
-            counts = is_label if request.verdict == "training" else is_rating
             with self._store.read() as read:
                 inside = slice_of(read, request)
-            self._counting[request.id] = Labels(self._store, self._name, counts), inside
+            if request.verdict == "training":
+                labels = Labels(self._store, self._name, is_label)
+            else:  # a late rating trains, but no monitor and no rollout counts it
+                labels = Labels(self._store, self._name, is_rating, self._config.join.window_s)
+            self._counting[request.id] = labels, inside
         labels, inside = self._counting[request.id]
         return labels.count(inside, request.asked_at, now)
 

@@ -110,7 +110,7 @@ def assemble(runtime: Runtime) -> Parts:
             close=agent.close,
             metrics=metrics,
             troubles=runtime.troubles,
-            queries=_queries(runtime, metrics),
+            queries=kill_queries(runtime, metrics),
         )
     )
     return Parts(ingest, controller)
@@ -143,8 +143,10 @@ def _identity(runtime: Runtime, registry: Registry, base: BaseShape | None) -> s
     return manifest.version
 
 
-def _queries(runtime: Runtime, metrics: Metrics) -> QueryWatch | None:
-    """Asks the Prometheus of the config; a rollout that runs has its own queries, frozen when it began."""
+def kill_queries(runtime: Runtime, metrics: Metrics) -> QueryWatch | None:
+    """Asks the Prometheus of the config; a rollout that runs has its own queries, frozen when it began. Raises
+    ConfigError for a query that Prometheus refuses.
+    """
     rollout = runtime.config.rollout
     if rollout.prometheus_url is None or runtime.config.mode == "observe":
         return None

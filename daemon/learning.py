@@ -80,7 +80,8 @@ class Learning:
             active = cycles.active(read, self._name)
         if active is None:
             return self._maybe_start(champion, paused, rollout_active)
-        if not no_rollback(self._config):
+        # a cycle whose rollout ended a moment ago has not noted yet when that was
+        if active.phase != table.Phase.ROLLING.value and not no_rollback(self._config):
             suspected = self._maybe_start(champion, paused, rollout_active, cycle_open=True)
             if suspected is not None:
                 return suspected
@@ -127,11 +128,11 @@ class Learning:
         now = self._clock()
         with self._store.read() as read:
             waiting = alarms.unanswered(read, self._name)
+            if not waiting:
+                return None
             past = cycles.newest(read, self._name, 50)
             ended = {r.id: r for r in rollouts.newest(read, self._name, 50)}
             facts = acting(read, self._name, self._config, champion)
-        if not waiting:
-            return None
         failed = 0
         for one in past:  # newest first: rollbacks in a row, since the last success
             end = ended.get(str(one.data.get("rollout", "")))

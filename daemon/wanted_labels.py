@@ -47,7 +47,9 @@ def most_informative(unrated: Sequence[Exchange], most: int, per_identity: int) 
 
 
 def wanted(read: Read, requests: Sequence[LabelRequest], config: Config, now: float) -> list[Wanted]:
-    """For each open request its exchanges, ``labels.most`` of them in all; what two requests want is named once."""
+    """For each open request its exchanges, ``labels.most`` of them in all; what two requests want is named once. Any
+    exchange of the history may be trained on; for the other verdicts only those count whose join window is open.
+    """
     waiting = [r for r in requests if r.open]
     if not waiting:
         return []
@@ -56,7 +58,9 @@ def wanted(read: Read, requests: Sequence[LabelRequest], config: Config, now: fl
     found: list[Wanted] = []
     for number, request in enumerate(waiting):
         inside, known = slice_of(read, request), {one.exchange_id for one in found}
-        fits = [x for x in unrated if x.exchange_id not in known and (inside is None or inside.contains(x.prompt))]
+        oldest = since if request.verdict == "training" else now - config.join.window_s
+        new = [x for x in unrated if x.exchange_id not in known and x.received_at >= oldest]
+        fits = [x for x in new if inside is None or inside.contains(x.prompt)]
         most = (config.labels.most - len(found)) // (len(waiting) - number)
         for one in most_informative(fits, most, config.labels.per_identity):
             session = sha256(one.session.encode()).hexdigest()[:12]

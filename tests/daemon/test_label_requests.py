@@ -191,12 +191,20 @@ def test_a_restart_counts_on_and_the_ledger_has_the_whole_of_it(store: Store) ->
 
 
 def test_changed_feedback_asks_for_what_tells_its_cause(store: Store) -> None:
-    asking = asks(store)
+    asking = asks(store, join={"window_s": 100.0})
     asking.for_alarm(alarm(1000.0, kind="feedback"))
     with store.begin() as tx:
-        exchanges.insert_new(tx, [exchange(n) for n in range(2)])
+        told = [
+            exchange(n, received_at=at, completed_at=at) for n, at in enumerate((NOW - 9.0, NOW - 50.0, NOW - 101.0))
+        ]
+        exchanges.insert_new(tx, told)
+    with store.read() as read:
+        listed_now = wanted(read, load(read), Config.model_validate({"join": {"window_s": 100.0}}), NOW)
+    assert [one.exchange_id for one in listed_now] == ["x0", "x1"], "nobody counts what is said of the third"
+    with store.begin() as tx:
         down = said(1, "x1", value=False, sent_at=NOW)
-        feedback.insert_new(tx, [down, said(2, "x0", trust=Trust.BARE, sent_at=NOW)])
+        late = said(3, "x2", value=False, sent_at=NOW)
+        feedback.insert_new(tx, [down, said(2, "x0", trust=Trust.BARE, sent_at=NOW), late])
     asking.tick()
     with store.read() as read:
         (request,) = load(read)
@@ -254,6 +262,7 @@ def listed(bench: LoopBench, *scopes: Any, text: bool = False) -> dict[str, Any]
     return client.get("/api/v1/labels", params={"text": text}).json()
 
 
+@pytest.mark.slow
 def test_after_a_rollback_labels_are_asked_for_before_the_next_cycle(tmp_path: Path, store: Store) -> None:
     bench = LoopBench(tmp_path, store, more="cycle: {min_labels: 6, min_selected: 3, cooldown_s: 0}")
     rolled_back_once(bench)
@@ -295,6 +304,7 @@ def test_after_a_rollback_labels_are_asked_for_before_the_next_cycle(tmp_path: P
     assert status["cycle"]["counts"]["passed_over"] == ["labels_satisfied"]
 
 
+@pytest.mark.slow
 def test_a_request_that_times_out_lets_the_cycle_go_on(tmp_path: Path, store: Store) -> None:
     bench = LoopBench(tmp_path, store, more="cycle: {cooldown_s: 0}\nlabels: {deadline_s: 50}")
     rolled_back_once(bench)
@@ -348,6 +358,7 @@ def examined(store: Store, folder: Path, outlook: Outlook) -> tuple[Metrics, Lea
     return metrics, learning
 
 
+@pytest.mark.slow
 def test_an_underpowered_rollout_asks_for_the_sessions_that_it_lacks(tmp_path: Path, store: Store) -> None:
     metrics, learning = examined(store, tmp_path, Outlook(0.1, 0.2, 1.0, 0.25, units_per_s=0.001))
     learning.tick(None, False, False)
@@ -363,6 +374,7 @@ def test_an_underpowered_rollout_asks_for_the_sessions_that_it_lacks(tmp_path: P
     assert any(f"It asked for {lacking} rated sessions" in note for note in found.notes)
 
 
+@pytest.mark.slow
 def test_where_labels_cannot_help_none_are_asked_for(tmp_path: Path, store: Store) -> None:
     examined(store, tmp_path, Outlook(-0.5, -0.5, 1.0, 0.25, units_per_s=0.001))
     with store.read() as read:
@@ -371,6 +383,7 @@ def test_where_labels_cannot_help_none_are_asked_for(tmp_path: Path, store: Stor
     assert reasons[-2:] == ["underpowered", "labels_cannot_help"]
 
 
+@pytest.mark.slow
 def test_an_alarm_whose_cycle_got_too_few_labels_says_that_it_asked(tmp_path: Path, store: Store) -> None:
     bench = LoopBench(tmp_path, store, more="cycle: {label_deadline_s: 10}")
     controller, _ = bench.daemon()

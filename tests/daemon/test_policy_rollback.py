@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from deploy.rollout import Phase
 from deploy.routes import Route, RouteFile
 from tests.daemon.loop_bench import IDENTITY, ME, NEW, OLD, LoopBench
 
+pytestmark = pytest.mark.slow
 LETS = "policy: {roll_back_after_promotion: roll_back}"
 
 
@@ -82,8 +84,10 @@ def test_worse_answers_soon_after_a_promotion_roll_it_back(tmp_path: Path, store
         denied = denials.of_deployment(read, "support")
         (entry,) = [e for e in ledger.of_subject(read, NEW) if e.reason == "worse_after_promotion"]
         assert suspended.all_ids(read) == set(), "an alarm is no harm verdict"
+        version = explain(store, read, NEW, bench.config(), bench.now)
     assert denied[NEW].reason == DENIED_AS and denied.keys() == {NEW}
     assert (entry.actor, entry.data["alarm"], entry.data["to"]) == ("daemon", "a1", OLD)
+    assert version is not None and "Known questions were answered worse" in version.decided.words
     assert told(bench)[0] == "worse_after_promotion"
     for _ in range(3):
         controller.tick()
@@ -186,6 +190,27 @@ def test_a_person_who_was_faster_is_not_followed_by_a_second_step(
     with store.read() as read:
         denied = denials.of_deployment(read, "support")
     assert {name: d.reason for name, d in denied.items()} == {NEW: "rolled_back:by_person"}
+
+
+@pytest.mark.parametrize(("phase", "left"), [("rolling", False), ("collecting", True)])
+def test_a_running_cycle_does_not_keep_it_but_one_that_has_not_noted_its_promotion_does(
+    tmp_path: Path, store: Store, phase: str, left: bool
+) -> None:
+    bench = LoopBench(tmp_path, store, more=LETS)
+    controller = just_promoted(bench)
+    with store.begin() as tx:
+        data: dict[str, Any] = {"overrides": {}, "slice": None}
+        if phase == "rolling":  # the alarm came in the canary, the promotion a moment ago, by a person's word
+            cycles.update_phase(tx, "c1", phase=phase, reason="x", data=data | {"rollout": "r1"}, at=bench.now - 50.0)
+        else:
+            cycles.create(
+                tx, cycle="c2", deployment="support", cause="a9", phase=phase, reason="x", data=data, at=bench.now
+            )
+    raised(store, alarm(bench.now - 10.0))
+    controller.tick()
+    assert (serves(bench) == OLD) is left
+    controller.tick()
+    assert (serves(bench) == OLD) is left
 
 
 def test_the_default_is_to_tell() -> None:

@@ -17,6 +17,7 @@ from deploy.kill_query import Answer, KillQuery
 from deploy.rollout import Phase
 from tests.daemon.loop_bench import ME, NEW, LoopBench
 
+pytestmark = pytest.mark.slow
 PROMQL = "rate(errors_total[1m])"
 
 

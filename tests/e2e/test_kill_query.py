@@ -11,13 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config import Config
+from daemon import secrets
+from daemon.assemble import kill_queries
+from daemon.config import parse_config
 from daemon.faults import ConfigError
-from daemon.query_watch import check
+from daemon.query_watch import QueryWatch
+from daemon.runtime import Runtime
 from daemon.store import Store, ledger
 from deploy.kill_query import Answer, KillQuery
 from deploy.prometheus_api import Prometheus
 from deploy.rollout import Phase
+from monitors.metrics import Metrics
 from tests.daemon.loop_bench import LoopBench
 from tests.waiting import wait_until
 
@@ -51,6 +55,14 @@ class Exporter:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
 
+class Asked(Prometheus):
+    """A client that says where it asks."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.url = url
+
+
 @pytest.fixture
 def exporter() -> Generator[Exporter]:
     made = Exporter()
@@ -60,7 +72,7 @@ def exporter() -> Generator[Exporter]:
 
 
 @pytest.fixture
-def prometheus(tmp_path: Path, exporter: Exporter, free_port: Callable[[], int]) -> Generator[Prometheus]:
+def prometheus(tmp_path: Path, exporter: Exporter, free_port: Callable[[], int]) -> Generator[Asked]:
     program = shutil.which("prometheus")
     if program is None:
         pytest.fail("prometheus is missing: apt-get install prometheus (make services does)")
@@ -71,7 +83,7 @@ def prometheus(tmp_path: Path, exporter: Exporter, free_port: Callable[[], int])
         running = subprocess.Popen(
             [program, *options, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=subprocess.STDOUT
         )
-        asks = Prometheus(f"http://127.0.0.1:{port}")
+        asks = Asked(f"http://127.0.0.1:{port}")
         try:
             wait_until(lambda: asks.ask("complaints").values, 30.0, "the first scrape")
             yield asks
@@ -80,7 +92,7 @@ def prometheus(tmp_path: Path, exporter: Exporter, free_port: Callable[[], int])
             running.wait(10.0)
 
 
-def test_what_prometheus_says_is_understood(prometheus: Prometheus) -> None:
+def test_what_prometheus_says_is_understood(prometheus: Asked) -> None:
     assert sorted(prometheus.ask("complaints").values) == [0.0, 1.0]
     assert prometheus.ask("scalar(sum(complaints))") == Answer((1.0,))
     assert prometheus.ask("no_such_metric") == Answer()
@@ -92,16 +104,40 @@ def test_what_prometheus_says_is_understood(prometheus: Prometheus) -> None:
     assert (refused.missing, "unclosed left parenthesis" in refused.message) == ("refused", True)
     many = prometheus.ask("complaints * on () group_left () complaints")
     assert many.missing == "refused" and "many-to-many" in many.message
-    wrong = Config.model_validate(
-        {"rollout": {"prometheus_url": "http://p", "kill_queries": [{"name": "a", "query": "sum(x", "above": 1}]}}
-    )
-    with pytest.raises(ConfigError, match="unclosed left parenthesis"):
-        check(wrong.rollout, prometheus.ask)
 
 
-def test_a_rising_metric_ends_the_canary(
-    tmp_path: Path, store: Store, exporter: Exporter, prometheus: Prometheus
+def started(tmp_path: Path, store: Store, url: str, query: str, mode: str = "auto") -> QueryWatch | None:
+    """What a daemon of this config has to look at the query."""
+    text = f"""
+mode: {mode}
+deployment: {{base_dir: base}}
+agent: {{replicas: [{{name: a, url: "http://127.0.0.1:1"}}]}}
+rollout: {{prometheus_url: "{url}", kill_queries: [{{name: a, query: "{query}", above: 1}}]}}
+"""
+    config = parse_config(text, tmp_path / "homeostat.yaml")
+    tokens = secrets.prepare(tmp_path / "secrets")
+    runtime = Runtime(config, store, tokens, lambda: 1.0, lambda: 1.0, lambda: None)
+    return kill_queries(runtime, Metrics(runtime.registry))
+
+
+def test_a_daemon_with_a_mistyped_query_does_not_start_and_says_what_prometheus_said(
+    tmp_path: Path, store: Store, prometheus: Asked
 ) -> None:
+    with pytest.raises(ConfigError, match=r"kill_queries\.0\.query \(a\).*unclosed left parenthesis"):
+        started(tmp_path, store, prometheus.url, "sum(complaints")
+    with pytest.raises(ConfigError, match="HTTP 404"):
+        started(tmp_path, store, f"{prometheus.url}/elsewhere", "complaints")
+    assert started(tmp_path, store, prometheus.url, "complaints") is not None
+    assert started(tmp_path, store, prometheus.url, "sum(complaints", mode="observe") is None
+
+
+def test_a_daemon_starts_although_prometheus_is_down(
+    tmp_path: Path, store: Store, free_port: Callable[[], int]
+) -> None:
+    assert started(tmp_path, store, f"http://127.0.0.1:{free_port()}", "complaints") is not None
+
+
+def test_a_rising_metric_ends_the_canary(tmp_path: Path, store: Store, exporter: Exporter, prometheus: Asked) -> None:
     query = KillQuery.model_validate({"name": "complaints", "query": "complaints", "above": 5.0, "for": 3})
     bench = LoopBench(tmp_path, store, ask=prometheus.ask)
     update = {"kill_queries": (query,), "prometheus_url": "http://127.0.0.1:9", "kill_query_every_s": 1.0}

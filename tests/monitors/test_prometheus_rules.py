@@ -22,6 +22,7 @@ ALERTS = {
     "ReplicaUnverified",
     "RollbackFailed",
     "TrainerFailing",
+    "KillQueryBlind",
 }
 
 
@@ -54,6 +55,7 @@ def test_every_metric_of_the_rules_is_exported() -> None:
     metrics = Metrics()
     metrics.consumer_age.labels("traffic").set(0)
     metrics.gap_events.labels("traffic")
+    metrics.kill_query_looks.labels("errors", "missing")
     metrics.replica_ready.labels("a").set(1)
     metrics.replica_verified.labels("a").set(1)
     exported = set(re.findall(r"^(homeostat_[a-z_]+)", generate_latest(metrics.registry).decode(), re.MULTILINE))
