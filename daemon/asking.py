@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from typing import Any, Final
 
 from daemon import ledger
@@ -82,7 +82,8 @@ class Asking:
     ) -> None:
         inside = _slice(about)
         deadline = now + self._config.labels.deadline_s
-        name = f"labels-{uuid.uuid4().hex[:10]}"
+        key = "\x1f".join((alarm, str(cycle), verdict, repr(now)))
+        name = f"labels-{sha256(key.encode()).hexdigest()[:10]}"
         digest = None if inside is None else inside.digest
         asked = LabelRequest(name, alarm, cycle, verdict, needed, now, deadline, digest)
         before = load(tx)
