@@ -12,12 +12,13 @@ from daemon.controller import Controller
 from daemon.explain.subject import explain
 from daemon.faults import ConfigError
 from daemon.query_watch import check
-from daemon.store import Store, denials, ledger, suspended
+from daemon.store import Store, buffers, denials, ledger, suspended, tables
 from deploy.kill_query import Answer, KillQuery
 from deploy.rollout import Phase
 from tests.daemon.loop_bench import ME, NEW, LoopBench
 
 pytestmark = pytest.mark.slow
+LEARNED = buffers.Item("x1", "new", "selected", "kept")
 PROMQL = "rate(errors_total[1m])"
 
 
@@ -59,6 +60,10 @@ def test_a_query_beyond_its_limit_ends_the_canary_and_suspends_nothing(
     tmp_path: Path, store: Store, prometheus: Prometheus
 ) -> None:
     bench = with_query(tmp_path, store, prometheus)
+    with store.begin() as tx:
+        buffers.add(tx, buffers.Buffer("b" * 64, "support", "default", "manual", {}, 1.0), [LEARNED])
+        T = tables.versions
+        tx.conn.execute(T.update().where(T.c.version == NEW).values(buffer="b" * 64))
     controller, _ = bench.daemon()
     assert ticks(bench, controller) is Phase.CANARY_SMALL
     prometheus.now = Answer((0.1, 0.75))
@@ -67,7 +72,7 @@ def test_a_query_beyond_its_limit_ends_the_canary_and_suspends_nothing(
     with store.read() as read:
         (entry,) = [e for e in ledger.of_subject(read, "r1") if e.reason == "user_query"]
         assert denials.is_denied(read, NEW)
-        assert suspended.all_ids(read) == set()
+        assert suspended.all_ids(read) == set(), "trouble that both arms may share says nothing of the examples"
         told = explain(store, read, "r1", Config(), bench.now)
     assert entry.data["signal"] == "kill_switch"
     assert {k: entry.data[k] for k in ("query", "expr", "value", "threshold", "relation", "looks")} == {
