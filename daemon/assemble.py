@@ -16,6 +16,7 @@ from daemon.gate_task import GateTask
 from daemon.ingest import Ingest, IngestPorts
 from daemon.learning import Learning
 from daemon.outlook import outlook
+from daemon.query_watch import QueryWatch, check
 from daemon.replier import ReplicaReplier, make_soak
 from daemon.residency import Residency
 from daemon.rolling import Rolling
@@ -27,6 +28,7 @@ from daemon.token_check import TokenCheck
 from daemon.version_rows import row_of
 from deploy.agent import AgentConfig, LocalAgent, Replica
 from deploy.driver import Driver
+from deploy.prometheus_api import Prometheus
 from monitors.gate import Nll
 from monitors.metrics import Metrics
 from monitors.watch import Watch
@@ -40,7 +42,7 @@ BROKERS_DEFAULT: Final = -1
 
 def assemble(runtime: Runtime) -> Parts:
     """The parts of one deployment's daemon. Raises ConfigError and the log's errors; opens no connection but the
-    log's.
+    log's, and one to Prometheus where kill queries are to be checked.
     """
     config, store, clock = runtime.config, runtime.store, runtime.clock
     name = config.deployment.name
@@ -109,6 +111,7 @@ def assemble(runtime: Runtime) -> Parts:
             close=agent.close,
             metrics=metrics,
             troubles=runtime.troubles,
+            queries=kill_queries(runtime, metrics),
         )
     )
     return Parts(ingest, controller)
@@ -139,6 +142,18 @@ def _identity(runtime: Runtime, registry: Registry, base: BaseShape | None) -> s
     with runtime.store.begin() as tx:
         versions.register(tx, row_of(manifest, registry, runtime.clock()))
     return manifest.version
+
+
+def kill_queries(runtime: Runtime, metrics: Metrics) -> QueryWatch | None:
+    """Asks the Prometheus of the config; a rollout that runs has its own queries, frozen when it began. Raises
+    ConfigError for a query that Prometheus refuses.
+    """
+    rollout = runtime.config.rollout
+    if rollout.prometheus_url is None or runtime.config.mode == "observe":
+        return None
+    prometheus = Prometheus(rollout.prometheus_url)
+    check(rollout, prometheus.ask)
+    return QueryWatch(runtime.store, prometheus.ask, runtime.clock, metrics, runtime.troubles)
 
 
 def _agent_config(config: Config, control_token: Path) -> AgentConfig:

@@ -19,8 +19,10 @@ from daemon.sections import (
     ApiConfig,
     DeploymentConfig,
     HoldbackConfig,
+    LabelsConfig,
     LearningConfig,
     Mode,
+    PolicyConfig,
     RetentionConfig,
     Section,
     StoreConfig,
@@ -56,6 +58,8 @@ class Config(Section):
     learning: LearningConfig = LearningConfig()
     gate: GateConfig = GateConfig()
     cycle: CycleConfig = CycleConfig()
+    policy: PolicyConfig = PolicyConfig()
+    labels: LabelsConfig = LabelsConfig()
     rollout: RolloutConfig = RolloutConfig()
     holdback: HoldbackConfig = HoldbackConfig()
     retention: RetentionConfig = RetentionConfig()

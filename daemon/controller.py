@@ -17,14 +17,17 @@ from adapters.base_shape import BaseShape
 from adapters.job import JobReport
 from adapters.registry import Registry
 from daemon import approval, freeze, ledger, rollback
+from daemon.acting import DENIED_AS
 from daemon.adoption import adopt, reconcile_intents
 from daemon.api.ports import By, Json, Readiness
 from daemon.config import Config
+from daemon.cycle import WORSE
 from daemon.faults import Refused
 from daemon.gauges import set_gauges
 from daemon.holdback import Holding
 from daemon.ingest import Ingest
 from daemon.learning import CycleOpen, Learning, Wish
+from daemon.query_watch import QueryWatch
 from daemon.residency import Residency
 from daemon.residents import Residents
 from daemon.rolling import Policy, Rolling
@@ -36,6 +39,7 @@ from daemon.store import Store, StoreError, rollouts, states
 from daemon.trainer_desk import claim, take_report
 from daemon.troubles import LOG, Troubles
 from deploy.agent import Agent, Observation, RouteAck
+from deploy.kill_query import QUIET
 from deploy.rollout import LIVE, IllegalMove, Phase, Signal
 from deploy.routes import Route
 from deploy.verdict import numbers
@@ -67,6 +71,8 @@ class Parts:
     close: Callable[[], None]
     metrics: Metrics
     troubles: Troubles = field(default_factory=Troubles)
+    queries: QueryWatch | None = None
+    """Looks at the user's own queries; None without any."""
 
 
 class Controller:
@@ -127,13 +133,33 @@ class Controller:
             row = rollouts.active(read, self._name)
         self._follow(row)
         paused = self._paused()
+        queries = p.queries.look(row) if p.queries is not None else QUIET
         if row is not None:
-            p.rolling.tick(row, p.ingest.observed(), self._seen, Policy(p.config.mode, paused), generation)
+            policy = Policy(p.config.mode, paused, queries)
+            p.rolling.tick(row, p.ingest.observed(), self._seen, policy, generation)
         self._rebase()
         self._refresh()
         self._stand_in.tick(self._standing, self._seen, generation)
         self._holding.tick(self._standing.champion, self._seen, paused, generation)
-        p.learning.tick(self._standing.champion, paused, row is not None)
+        suspected_by = p.learning.tick(self._standing.champion, paused, row is not None)
+        if suspected_by is not None:
+            self._roll_back_suspect(suspected_by, generation)
+
+    def _roll_back_suspect(self, alarm: str, generation: int) -> None:
+        """Leave the champion for a confirmed alarm, as a person would; somebody who was faster has decided already."""
+        left, target = self._standing.way_back(None, None, in_rollout=False, resident=self._held)
+        gone = self._standing.leaving(left, target, named=False)
+        try:
+            ack = self._p.routing.serve(
+                target, None, generation=generation, actor="daemon", reason=DENIED_AS, leaving=gone
+            )
+        except Overtaken:
+            return
+        with self._p.store.begin() as tx:
+            by, now = By("daemon", ""), self._p.clock()
+            rollback.record(tx, self._name, by, gone, target, False, ack.epoch, now, reason=WORSE, alarm=alarm)
+        self._p.metrics.rollbacks.labels(outcome="done").inc()
+        self._refresh()
 
     def _follow(self, row: rollouts.Rollout | None) -> None:
         wanted = None if row is None else row.id

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from daemon import freeze
+from daemon.acting import acting
+from daemon.config import Config
 from daemon.cycle import OpenAlarm, Standing
-from daemon.store import Read, alarms, cycles, rollouts, states
+from daemon.store import Read, alarms, cycles, rollouts, states, versions
 from deploy.rollout import Phase
 from monitors.alarms import AlarmKind
 
@@ -19,35 +21,40 @@ def cycle_standing(
     read: Read,
     deployment: str,
     waiting: Sequence[alarms.AlarmRow],
+    config: Config,
+    champion: str | None,
     *,
     paused: bool,
     rollout_active: bool,
-    may_train: bool,
 ) -> Standing:
-    """The standing of a deployment whose ``waiting`` alarms nobody has answered."""
+    """The standing of a deployment whose ``waiting`` alarms nobody has answered and which ``champion`` serves."""
+    facts = acting(read, deployment, config, champion)
     past = cycles.newest(read, deployment, freeze.LOOK_BACK)
     ended = {r.id: r for r in rollouts.newest(read, deployment, freeze.LOOK_BACK)}
-    return Standing(
+    standing = Standing(
         alarms=tuple(OpenAlarm(a.alarm_id, AlarmKind(a.kind), a.at, cause_of(a)) for a in waiting),
         cycle_open=cycles.active(read, deployment) is not None,
         rollout_active=rollout_active,
         paused=paused,
-        may_train=may_train,
+        may_train=config.mode != "observe",
         last_end=max((c.changed_at for c in past if not c.active), default=None),
         rollbacks_same_cause=freeze.rollbacks(read, deployment),
         last_promoted=max((c.changed_at for c in past if _promoted(c, ended)), default=None),
     )
+    return facts.into(standing)
 
 
-def standing_now(read: Read, deployment: str, mode: str) -> Standing:
+def standing_now(read: Read, config: Config) -> Standing:
     """The standing at the next tick, for whoever only looks."""
+    deployment = config.deployment.name
     return cycle_standing(
         read,
         deployment,
         alarms.unanswered(read, deployment),
+        config,
+        next((v.version for v in versions.promoted_stack(read, deployment)), None),
         paused=states.get(read, PAUSED) == b"1",
         rollout_active=rollouts.active(read, deployment) is not None,
-        may_train=mode != "observe",
     )
 
 

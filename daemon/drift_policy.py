@@ -1,11 +1,13 @@
 """From an alarm to what is done about it, as a table: the first row that fits is taken, its actions tried in turn.
 
-An action whose room is not there is passed over with a name for it, never silently; what is left at the end is to tell
-people. Nothing here starts anything: ``daemon.cycle.choose`` does, after its own reasons to wait.
+An action that nobody built, that the operator left to people or that was taken already is passed over with a name for
+it, never silently; what is left at the end is to tell people. Nothing here starts anything: ``daemon.cycle.choose``
+does, after its own reasons to wait.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -34,14 +36,21 @@ class Situation(StrEnum):
     FROZEN = "frozen"
 
 
-ABSENT: Final = MappingProxyType(
+ABSENT: Final = MappingProxyType({Action.DEMONSTRATE: "demonstrations_not_built"})
+"""Actions that no code takes, and the name under which they are passed over: homeostat has no examples in prompts."""
+PASSED_OVER: Final = frozenset(
     {
-        Action.ASK_FOR_LABELS: "asking_for_labels_not_built",
-        Action.DEMONSTRATE: "demonstrations_not_built",
-        Action.ROLL_BACK: "rollback_after_probation_is_a_persons",
+        *ABSENT.values(),
+        "rollback_after_probation_is_a_persons",
+        "rollback_needs_mode_canary_or_auto",
+        "suspect_serves_no_more",
+        "labels_enough",
+        "labels_satisfied",
+        "labels_timed_out",
+        "labels_superseded",
     }
 )
-"""Actions that nobody takes by himself yet, and why."""
+"""Every name under which an action is passed over; docs/decisions.md says what each means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +96,20 @@ class Taken:
     passed_over: tuple[str, ...]
 
 
-def taken(kind: AlarmKind, cause: str, situation: Situation) -> Taken:
-    """What to do about an alarm. The last row fits everything."""
+NOTHING: Final[Mapping[Action, str]] = MappingProxyType({})
+
+
+def taken(kind: AlarmKind, cause: str, situation: Situation, passed_over: Mapping[Action, str] = NOTHING) -> Taken:
+    """What to do about an alarm. The last row fits everything; ``passed_over`` are actions that are not to be taken for
+    it now, and why (of ``PASSED_OVER``).
+    """
     rule = next(
         r for r in POLICY if r.kind in (None, kind) and r.cause in (None, cause) and r.situation in (None, situation)
     )
     passed: list[str] = []
+    not_now = {**passed_over, **ABSENT}
     for action in rule.actions:
-        if action not in ABSENT:
+        if action not in not_now:
             return Taken(action, rule, tuple(passed))
-        passed.append(ABSENT[action])
+        passed.append(not_now[action])
     return Taken(Action.TELL, rule, tuple(passed))

@@ -4,6 +4,8 @@ come.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Final
 
 from adapters.examples import CONFIRMED_AT
@@ -19,8 +21,15 @@ MOST: Final = 50_000
 class Labels:
     """Remembers which exchanges were counted; bounded by ``MOST`` feedback a look."""
 
-    def __init__(self, store: Store, deployment: str) -> None:
-        self._store, self._deployment = store, deployment
+    def __init__(
+        self,
+        store: Store,
+        deployment: str,
+        counts: Callable[[Feedback], bool] = lambda said: is_label(said),
+        within_s: float = math.inf,
+    ) -> None:
+        """``counts`` says which feedback is a label; what is said more than ``within_s`` after the reply is none."""
+        self._store, self._deployment, self._counts, self._within_s = store, deployment, counts, within_s
         self._seen: set[str] = set()
         self._inside: set[str] = set()
         self._until: float | None = None
@@ -34,17 +43,33 @@ class Labels:
         start = since if self._until is None else max(since, self._until - OVERLAP_S)
         with self._store.read() as read:
             said = feedback.since(read, self._deployment, start, now + OVERLAP_S, MOST)
-            ids = {f.exchange_id for f in said if _is_label(f)} - self._seen
-            found = exchanges.get_many(read, ids)
+            first: dict[str, float] = {}
+            for one in said:
+                if self._counts(one) and one.exchange_id not in self._seen:
+                    first.setdefault(one.exchange_id, one.sent_at)
+            found = exchanges.get_many(read, first)
         for exchange in found.values():
             self._seen.add(exchange.exchange_id)
+            if first[exchange.exchange_id] - exchange.completed_at > self._within_s:
+                continue
             if inside is None or inside.contains(exchange.prompt):
                 self._inside.add(exchange.exchange_id)
         self._until = now
         return len(self._inside)
 
+    @property
+    def found(self) -> frozenset[str]:
+        """Ids of the exchanges that were counted."""
+        return frozenset(self._inside)
 
-def _is_label(said: Feedback) -> bool:
+
+def is_rating(said: Feedback) -> bool:
+    """Whether it says how good a reply was."""
+    return said.trust is not Trust.BARE and said.kind is not FeedbackKind.PREFERENCE
+
+
+def is_label(said: Feedback) -> bool:
+    """Whether it says what the right answer is: a correction, or a confirmation of the reply."""
     if said.trust is Trust.BARE:
         return False
     if said.kind is FeedbackKind.CORRECTION:

@@ -15,12 +15,15 @@ from adapters.job import TrainJob
 from adapters.registry import Registry
 from daemon import cycle as table
 from daemon import ledger
+from daemon.acting import no_rollback
+from daemon.asking import Asking
 from daemon.buffer_build import BufferBuilder, Overrides
 from daemon.config import Config
 from daemon.cycle_standing import cycle_standing
 from daemon.faults import Refused
 from daemon.freeze import MANUAL
 from daemon.gate_task import GateTask
+from daemon.label_requests import for_rollout
 from daemon.labels import Labels
 from daemon.promotion_budget import next_config
 from daemon.store import Store, Tx, alarms, cycles, jobs, rollouts, versions
@@ -65,16 +68,24 @@ class Learning:
         self._builder, self._gate, self._clock = builder, gate, clock
         self._start_rollout, self._outlook = start_rollout, outlook
         self._labels = Labels(store, config.deployment.name)
+        self._asking = Asking(store, config, clock, metrics)
         self._name = config.deployment.name
         self._tried_at = 0
 
-    def tick(self, champion: str | None, paused: bool, rollout_active: bool) -> None:
-        """One step: of the active cycle, or from an open alarm to a new one."""
+    def tick(self, champion: str | None, paused: bool, rollout_active: bool) -> str | None:
+        """One step: of the active cycle, or from an open alarm to a new one. The alarm for which the champion is to be
+        rolled back now, if there is one: that is the caller's to do.
+        """
+        self._asking.tick()
         with self._store.read() as read:
             active = cycles.active(read, self._name)
         if active is None:
-            self._maybe_start(paused, rollout_active)
-            return
+            return self._maybe_start(champion, paused, rollout_active)
+        # a cycle whose rollout ended a moment ago has not noted yet when that was
+        if active.phase != table.Phase.ROLLING.value and not no_rollback(self._config):
+            suspected = self._maybe_start(champion, paused, rollout_active)
+            if suspected is not None:
+                return suspected
         match table.Phase(active.phase):
             case table.Phase.COLLECTING:
                 self._collect(active, champion)
@@ -86,6 +97,7 @@ class Learning:
                 self._follow(active)
             case _:
                 pass
+        return None
 
     def start_manual(self, wish: Wish, champion: str | None) -> str:
         """Open a cycle for a person; its id. Raises ``CycleOpen`` when one runs."""
@@ -111,26 +123,29 @@ class Learning:
 
     # ------------------------------------------------------------------------------------------------ starting
 
-    def _maybe_start(self, paused: bool, rollout_active: bool) -> None:
+    def _maybe_start(self, champion: str | None, paused: bool, rollout_active: bool) -> str | None:
         with self._store.read() as read:
             waiting = alarms.unanswered(read, self._name)
             if not waiting:
-                return
+                return None
             standing = cycle_standing(
                 read,
                 self._name,
                 waiting,
+                self._config,
+                champion,
                 paused=paused,
                 rollout_active=rollout_active,
-                may_train=self._config.mode != "observe",
             )
         chosen = table.choose(standing, self._config.cycle, self._clock())
         if chosen.same_cause:
             with self._store.begin() as tx:
                 for name in chosen.same_cause:
                     alarms.answer(tx, name, "same_cause")
+        for one in (a for a in waiting if a.alarm_id in chosen.ask):
+            self._asking.for_alarm(one)
         if chosen.alarm_id is None:
-            return
+            return chosen.roll_back
         alarm = next(a for a in waiting if a.alarm_id == chosen.alarm_id)
         with self._store.begin() as tx:
             data: dict[str, Any] = {
@@ -144,6 +159,7 @@ class Learning:
             for one in waiting:  # what else was waiting is the same drift, seen by another detector
                 if one.alarm_id not in chosen.same_cause:
                     alarms.answer(tx, one.alarm_id, cycle)
+        return None
 
     def _open(self, tx: Tx, cause: str, reason: str, actor: str, data: Mapping[str, Any], note: str) -> str:
         now, name = self._clock(), f"cycle-{uuid.uuid4().hex[:10]}"
@@ -197,6 +213,8 @@ class Learning:
             return
         with self._store.begin() as tx:
             self._move(tx, active, signal, reason, {"labels": labels, "selected": selected or 0})
+            lacking = max(least.min_labels - labels, least.min_selected - (selected or 0))
+            self._asking.for_cycle(tx, active, "training", lacking)
 
     def _refit_when_due(self, active: cycles.Cycle, now: float) -> cycles.Cycle:
         """Learn the slice anew once, some time after the alarm."""
@@ -287,6 +305,8 @@ class Learning:
             }
             if not expected.reaches(frozen.deadline_s):
                 self._move(tx, active, table.Signal.UNDERPOWERED, "underpowered", _finite(figures))
+                lacking = for_rollout(expected, outlook, frozen)
+                self._asking.for_cycle(tx, active, "rollout", lacking)
                 return
             try:
                 rollout = self._start_rollout(tx, active, version)

@@ -8,7 +8,7 @@ when the store lets us.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from daemon import ledger
@@ -21,6 +21,7 @@ from daemon.store import Store, Tx, buffers, denials, fences, rollouts, suspende
 from deploy.agent import Observation, RouteAck
 from deploy.evidence import Observed
 from deploy.intervals import intervals
+from deploy.kill_query import QUIET, USER_QUERY, UserQueries
 from deploy.rollout import FINAL, LIVE, Desired, Phase, RolloutConfig, Signal, desired, move
 from deploy.routes import Split
 from deploy.verdict import judge, numbers, suspends
@@ -37,6 +38,8 @@ class Policy:
 
     mode: str
     paused: bool
+    queries: UserQueries = QUIET
+    """What the operator's own queries say."""
 
 
 class Rolling:
@@ -135,16 +138,19 @@ class Rolling:
         if phase in LIVE and evidence is not None:
             since = int(row.data.get("units_at_phase", 0))
             units = evidence.processes.assigned - since
-            found = judge(phase, evidence.processes, evidence.kill, config, units, now - row.changed_at)
-            held = found.signal in (Signal.STEP_PASSED, Signal.NO_HARM) and (policy.paused or blocked is not None)
+            kill = replace(evidence.kill, query=policy.queries.fires)
+            found = judge(phase, evidence.processes, kill, config, units, now - row.changed_at)
+            if found.reason == USER_QUERY:
+                facts |= policy.queries.facts
+            holds = blocked if blocked is not None else "paused" if policy.paused else policy.queries.holds
+            held = found.signal in (Signal.STEP_PASSED, Signal.NO_HARM) and holds != ""
             if found.signal is not None and not held:
                 if phase is Phase.CANARY_HALF and found.signal is Signal.STEP_PASSED and _person_promotes(policy):
                     return Signal.NEEDS_APPROVAL, "mode_asks_for_a_person", facts
                 return found.signal, found.reason, facts
             if now >= row.deadline:
                 return Signal.DEADLINE, "deadline", facts
-            waiting = found.reason if blocked is None else blocked
-            return None, "paused" if held and blocked is None else waiting, facts
+            return None, holds if held or blocked is not None else found.reason, facts
         if now >= row.deadline:
             return Signal.DEADLINE, "deadline", facts
         if blocked is not None:
@@ -163,6 +169,8 @@ class Rolling:
                 return Signal.NEEDS_APPROVAL, "mode_asks_for_a_person", facts
             case Phase.PROVING if policy.paused:
                 return None, "paused", facts
+            case Phase.PROVING if policy.queries.holds:
+                return None, policy.queries.holds, facts
             case Phase.PROVING:
                 return Signal.PROVED, "effect_proved_everywhere", facts
             case _:

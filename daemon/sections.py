@@ -125,6 +125,27 @@ class LearningConfig(Section):
         return schedule
 
 
+class PolicyConfig(Section):
+    """What the drift policy may do by itself beside learning."""
+
+    roll_back_after_promotion: Literal["tell", "roll_back"] = "tell"
+    """Known questions are answered worse within `cycle.promotion_watch_s` of a promotion. tell: the alarm says which
+    command goes back; roll_back: the promoted version is left at once and denied for good (modes canary and auto). tell
+    is the default because a false alarm would cost a version that had just passed every test."""
+
+
+class LabelsConfig(Section):
+    """Asking people for labels: after a rollback, where a verdict is out of reach, where too few came."""
+
+    deadline_s: Annotated[float, Field(gt=0)] = 86400.0
+    """Seconds that a request stays open; then what waited for it goes on without. A day has everybody's working
+    hours in it."""
+    most: Annotated[int, Field(ge=1, le=1000)] = 50
+    """Unrated exchanges that are listed at a time: as many as a person rates in one sitting."""
+    per_identity: Annotated[int, Field(ge=1)] = 3
+    """Exchanges of one user among them, as everywhere a user counts."""
+
+
 class HoldbackConfig(Section):
     """A standing holdback: sessions that stay on a frozen version, so that `homeostat lift` can say what all
     promotions together are worth."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from daemon import label_requests
 from daemon.api.looks import alarm_view
 from daemon.config import Config
 from daemon.ingest import Ingest
@@ -40,10 +41,16 @@ def status(
             "cycle": None if cycle is None else _cycle(read, cycle),
             "replicas": [_replica(r, standing) for r in seen.replicas],
             "counts": counted,
+            "labels": [_request(r) for r in label_requests.load(read) if r.open],
             "suspended": suspended.counts(read),
             "lag": {f"{topic}/{partition}": n for (topic, partition), n in ingest.lag().items()},
             "alarms": [alarm_view(a) for a in alarms.newest(read, name, 20)],
         }
+
+
+def _request(request: label_requests.LabelRequest) -> Json:
+    shown = ("id", "alarm", "cycle", "verdict", "needed", "got", "deadline")
+    return {name: getattr(request, name) for name in shown} | {"left": request.left}
 
 
 def _route(routing: Routing) -> Json:

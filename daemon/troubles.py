@@ -33,7 +33,7 @@ class Trouble:
 
 
 class Troubles:
-    """Thread-safe. Bounded by the number of places: the log and the replicas of the config."""
+    """Thread-safe. Bounded by the number of places: the log, the replicas and the kill queries of the config."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock

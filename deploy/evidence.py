@@ -41,14 +41,16 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """The kill switch outside alpha: consecutive server errors of the candidate over distinct sessions, and the whole
-    fleet against the time before.
+    """The kill switch outside alpha: consecutive server errors of the candidate over distinct sessions, the whole fleet
+    against the time before, and the user's own queries.
     """
 
     consecutive: int = 0
     sessions: frozenset[str] = frozenset()
     fleet: str = ""
     """Reason why the fleet is in trouble (``deploy.fleet``); empty while it is not."""
+    query: str = ""
+    """Name of the user's query that is beyond its limit (``deploy.kill_query``); the controller puts it here."""
 
 
 @dataclass(frozen=True, slots=True)

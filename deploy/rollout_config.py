@@ -8,6 +8,8 @@ from typing import Annotated, Final, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from deploy.kill_query import MOST_QUERIES, KillQuery
+
 Preset = Literal["strict", "balanced", "fast"]
 
 PRESETS: Final[Mapping[Preset, Mapping[str, object]]] = MappingProxyType(
@@ -91,6 +93,14 @@ class RolloutConfig(BaseModel):
     """Error share that ends a rollout: this many times the one before, plus 5 points for shares that were tiny."""
     fleet_slow_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Share of replies beyond the latency bounds that ends a rollout; before the canary it was .05 by construction."""
+    prometheus_url: Annotated[str, Field(pattern=r"^https?://[^\s?#]+$")] | None = None
+    """Prometheus that the kill queries are put to: http://127.0.0.1:9090, with its path prefix where it has one."""
+    kill_queries: Annotated[tuple[KillQuery, ...], Field(max_length=MOST_QUERIES)] = ()
+    """Your own PromQL as kill switches while a candidate meets users, outside of alpha. Each: `name`, `query`, `above`
+    or `below` (the limit), `for` (looks in a row, 3), `on_missing` (`inform`, or `hold`: the share is not raised while
+    Prometheus does not answer)."""
+    kill_query_every_s: Annotated[float, Field(ge=1, le=3600)] = 15.0
+    """Seconds between two looks at the kill queries: Prometheus has nothing newer than its last scrape."""
     soak_requests: Annotated[int, Field(ge=1)] = 16
     """Synthetic requests that a candidate answers on one replica before it is loaded on the others."""
     champion_wait_s: Annotated[float, Field(gt=0)] = 60.0
@@ -103,6 +113,15 @@ class RolloutConfig(BaseModel):
             return given
         fields = cast("Mapping[str, object]", given)
         return {**PRESETS.get(cast("Preset", fields.get("preset", "balanced")), {}), **fields}
+
+    @model_validator(mode="after")
+    def _queries_can_be_asked(self) -> RolloutConfig:
+        if self.kill_queries and self.prometheus_url is None:
+            raise ValueError("prometheus_url beside kill_queries: the server that they are put to")
+        names = [query.name for query in self.kill_queries]
+        if len(set(names)) != len(names):
+            raise ValueError(f"kill_queries with different names, got {', '.join(names)}")
+        return self
 
     @property
     def threshold(self) -> float:

@@ -1,6 +1,6 @@
 #!/bin/sh
 # What the tests need from Debian beside Python: Java and Maven for Kafka, a compiler and libnuma for vLLM's CPU build,
-# promtool for the alert rules. Installs what is missing when run as root on Debian, else says what to install.
+# Prometheus for the alert rules (promtool) and the kill queries. Installs what is missing when run as root on Debian, else says what to install.
 # PYTHON names the interpreter whose headers vLLM's compiled kernels need (default: python3). Never needed by make demo.
 set -eu
 
@@ -46,7 +46,7 @@ apt-get update -qq
 # shellcheck disable=SC2086 # a list of words
 apt-get install -y -qq --no-install-recommends $missing >/dev/null
 
-# Only promtool is wanted: where the package has just started a server, stop it again.
+# The tests start a server of their own: where the package has just started a server, stop it again.
 case $missing in
 *prometheus*) [ ! -d /run/systemd/system ] || systemctl disable --now --quiet prometheus ;;
 esac

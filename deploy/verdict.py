@@ -15,6 +15,7 @@ from typing import Final
 from deploy.evidence import Kill
 from deploy.fleet import FLEET_REASONS
 from deploy.guards import GUARDS
+from deploy.kill_query import USER_QUERY
 from deploy.processes import Processes, feedback_log_e, harm_e, harm_logs
 from deploy.rollout import LIVE, Phase, RolloutConfig, Signal
 from monitors import bets, ratio
@@ -33,9 +34,11 @@ HARM_REASONS: Final[Mapping[str, str]] = MappingProxyType(
     {"reward": "reward_harm", **{guard.name: guard.reason for guard in GUARDS.values()}}
 )
 """Part of the harm evidence to the reason that it gives when it is the heaviest."""
-KILL_REASONS: Final = frozenset({"consecutive_server_errors", *FLEET_REASONS})
-EVIDENCE_REASONS: Final = (frozenset(HARM_REASONS.values()) | KILL_REASONS) - frozenset(FLEET_REASONS)
-"""Reasons that speak of the candidate; trouble that both arms share says nothing of what it learned."""
+SHARED_REASONS: Final = frozenset({*FLEET_REASONS, USER_QUERY})
+"""Trouble that both arms share, or may: it says nothing of what the candidate learned from."""
+KILL_REASONS: Final = frozenset({"consecutive_server_errors", *SHARED_REASONS})
+EVIDENCE_REASONS: Final = (frozenset(HARM_REASONS.values()) | KILL_REASONS) - SHARED_REASONS
+"""Reasons that speak of the candidate."""
 WAIT_REASONS: Final = frozenset(
     {
         "not_live",
@@ -120,6 +123,8 @@ def _way_back(state: Processes, kill: Kill, config: RolloutConfig) -> tuple[Sign
         return Signal.KILL_SWITCH, "consecutive_server_errors"
     if kill.fleet:
         return Signal.KILL_SWITCH, kill.fleet
+    if kill.query:
+        return Signal.KILL_SWITCH, USER_QUERY
     if harm_e(state) >= needs("harm", config):
         logs = {name: math.log(weight) + log for name, (weight, log) in harm_logs(state).items()}
         return Signal.HARM, HARM_REASONS[max(logs, key=lambda name: logs[name])]

@@ -73,6 +73,7 @@ class Metrics:
         self.watch_phase = Gauge(
             "homeostat_watch_phase", "1 for the phase that the watch is in.", ["phase"], registry=to
         )
+        self.labels_wanted = Gauge("homeostat_labels_wanted", "Labels that open requests still wait for.", registry=to)
         self.capped = Counter(
             "homeostat_capped", "Events that the identity cap left out, by consumer.", ["consumer"], registry=to
         )
@@ -98,6 +99,12 @@ class Metrics:
         self.verdicts = Counter("homeostat_rollouts", "Ended rollouts by verdict.", ["verdict"], registry=to)
         self.rollbacks = Counter(
             "homeostat_rollbacks", "Rollbacks by outcome (done, failed).", ["outcome"], registry=to
+        )
+        self.kill_query_looks = Counter(
+            "homeostat_kill_query_looks",
+            "Looks at the user's own queries, by configured name and outcome (within, beyond, missing).",
+            ["query", "outcome"],
+            registry=to,
         )
         self.replica_ready = Gauge("homeostat_replica_ready", "1 when the replica is alive.", ["replica"], registry=to)
         self.replica_verified = Gauge(

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client import REGISTRY, CollectorRegistry
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from daemon.api import commands, evidence, health, lift, looks, power, trainer
+from daemon.api import commands, evidence, health, labels, lift, looks, power, trainer
 from daemon.api.ports import Controller
 from daemon.config import Config
 from daemon.fault_map import as_fault
@@ -44,7 +44,7 @@ def build(
     app.state.tokens, app.state.registry = tokens, registry
     app.state.config, app.state.clock = config or Config(), clock
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts))
-    for part in (health, looks, evidence, power, lift, commands, trainer):
+    for part in (health, looks, evidence, power, lift, labels, commands, trainer):
         app.include_router(part.router)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _malformed)

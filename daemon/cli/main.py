@@ -10,6 +10,7 @@ import typer
 
 from daemon.cli import backtest as backtest_verb
 from daemon.cli import commands, demo, init, looks, processes
+from daemon.cli import labels as labels_verb
 from daemon.cli import lift as lift_verb
 from daemon.cli import power as power_verb
 from daemon.cli import why as why_verb
@@ -36,6 +37,7 @@ VERBS: Final = (
     power_verb.power,
     backtest_verb.backtest,
     lift_verb.lift,
+    labels_verb.labels,
     looks.events,
 )
 

@@ -78,6 +78,10 @@ def status(found: Json) -> str:
     held = part(route, "holdback")
     if held:
         lines.append(f"holdback    {100.0 * float(held['share']):g} % of sessions stay on {held['anchor']}")
+    for asked in parts(found, "labels"):
+        until = cell(asked["deadline"], "at")
+        about = f"alarm {asked['alarm']}"
+        lines.append(f"labels      {asked['left']} more wanted for {asked['verdict']}, {about}, until {until}")
     for trouble in parts(found, "troubles"):
         since = cell(trouble.get("since"), "since_at")
         lines.append(f"TROUBLE     {trouble['where']}: {trouble['reason']} since {since}\n    {trouble['message']}")

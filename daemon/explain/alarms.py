@@ -7,10 +7,13 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from daemon import cycle as policy
+from daemon.acting import no_rollback
 from daemon.config import Config
 from daemon.cycle_standing import cause_of, standing_now
+from daemon.explain import asked
 from daemon.explain.explanation import Decided, Explanation, Measure, Relation, Remedy, compare, span
-from daemon.store import Read, alarms, cycles
+from daemon.store import Read, alarms, cycles, versions
+from monitors.alarms import AlarmKind
 
 _TESTS: Final[tuple[tuple[str, str, Relation, str], ...]] = (
     ("t2", "t2_threshold", ">=", "how far the features of prompts moved (MEWMA)"),
@@ -41,7 +44,17 @@ WORDS: Final[Mapping[str, str]] = MappingProxyType(
         "input_drift": "A cycle starts at the next tick: new prompts, which the champion has not learned.",
         "concept_drift": "A cycle starts at the next tick: known questions want other answers than before.",
         "reward_drift": "A cycle starts at the next tick: users are less content than they were.",
-        "asking_for_labels_not_built": "Asking people for labels would come first; the daemon does not do that.",
+        policy.ASKED: "It waits for the labels that were asked for, until they came or their deadline passed.",
+        policy.WORSE: "The version that was just promoted is rolled back at the next tick.",
+        "labels_enough": "Labels were to be asked for; there are enough already.",
+        "labels_satisfied": "The labels that were asked for came.",
+        "labels_timed_out": "Labels were asked for, and too few came in time.",
+        "labels_superseded": "Labels were asked for; a newer request took the place of that one.",
+        "rollback_needs_mode_canary_or_auto": (
+            "A version was promoted shortly before. The policy would roll it back, but only in mode canary or auto: "
+            "`homeostat rollback` does it."
+        ),
+        "suspect_serves_no_more": "The version that was promoted shortly before serves no more.",
         "demonstrations_not_built": "Examples in the prompt would come first; the daemon does not try them.",
         "rollback_after_probation_is_a_persons": (
             "A version was promoted shortly before. Whether to go back to the one before it is a person's decision: "
@@ -86,8 +99,8 @@ def explain(read: Read, row: alarms.AlarmRow, config: Config, now: float) -> Exp
         decided=Decided(what, state, _words(row, evidence), row.at, row.detector),
         measures=_measures(evidence),
         next=next_lines,
-        can_do=can_do,
-        notes=_notes(evidence),
+        can_do=(*_go_back(read, row, evidence, config), *can_do, *asked.remedies(read, row.alarm_id)),
+        notes=(*_notes(evidence), *asked.notes(read, row.alarm_id)),
     )
 
 
@@ -135,7 +148,26 @@ def _notes(evidence: dict[str, Any]) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def _go_back(read: Read, row: alarms.AlarmRow, evidence: dict[str, Any], config: Config) -> tuple[Remedy, ...]:
+    """The command that the policy leaves to a person, where the newest promotion is suspected and still serves."""
+    champion = next((v for v in versions.promoted_stack(read, row.deployment)), None)
+    if champion is None or champion.promoted_at is None or not row.confirmed or not no_rollback(config):
+        return ()
+    soon = 0.0 < row.at - champion.promoted_at <= config.cycle.promotion_watch_s
+    if row.kind != AlarmKind.REWARD.value or evidence.get("cause") != "changed_answers" or not soon:
+        return ()
+    return (
+        Remedy(
+            "homeostat rollback",
+            f"leave {champion.version}, promoted {span(row.at - champion.promoted_at)} before known questions were "
+            "answered worse",
+        ),
+    )
+
+
 def _answer(read: Read, row: alarms.AlarmRow, config: Config, now: float) -> tuple[tuple[str, ...], tuple[Remedy, ...]]:
+    if row.answer == policy.WORSE:
+        return ("The version that had just been promoted was rolled back for it.",), ()
     if row.answer is not None:
         cycle = cycles.get(read, row.answer)
         if cycle is None:
@@ -143,7 +175,7 @@ def _answer(read: Read, row: alarms.AlarmRow, config: Config, now: float) -> tup
         return (f"Answered by {row.answer}.",), (Remedy(f"homeostat why {row.answer}", "how far the cycle is"),)
     if not (row.primary and row.confirmed):
         return ("Nothing: only a confirmed alarm of a primary detector may start a cycle.",), (_ADAPT,)
-    standing, chosen = asked(read, row, config, now)
+    standing, chosen = looked_at(read, row, config, now)
     said = [words(chosen.reason, standing, config, now)]
     if chosen.alarm_id is not None:
         said += [] if chosen.alarm_id == row.alarm_id else [f"It is for {chosen.alarm_id}, and answers this one too."]
@@ -152,9 +184,9 @@ def _answer(read: Read, row: alarms.AlarmRow, config: Config, now: float) -> tup
     return tuple(said), (*resume, _ADAPT)
 
 
-def asked(read: Read, row: alarms.AlarmRow, config: Config, now: float) -> tuple[policy.Standing, policy.Start]:
+def looked_at(read: Read, row: alarms.AlarmRow, config: Config, now: float) -> tuple[policy.Standing, policy.Start]:
     """What the controller would look at now, and what ``daemon.cycle.choose`` says to this alarm."""
-    standing = standing_now(read, row.deployment, config.mode)
+    standing = standing_now(read, config)
     chosen = policy.choose(standing, config.cycle, now)
     if row.alarm_id in chosen.same_cause:
         return standing, policy.Start(None, "same_cause")
@@ -166,7 +198,7 @@ def words(reason: str, standing: policy.Standing, config: Config, now: float) ->
     wait = policy.cooldown_s(standing, config.cycle)
     return WORDS[reason].format(
         cooldown=span(wait),
-        left=span(max(wait - (now - standing.last_end), 0.0) if standing.last_end is not None else 0.0),
+        left=span(max(policy.cooled_at(standing, config.cycle) - now, 0.0)),
         doubled=", doubled with each rollback in a row" if standing.rollbacks_same_cause else "",
         rollbacks=standing.rollbacks_same_cause,
         grace=span(config.cycle.reward_grace_s),

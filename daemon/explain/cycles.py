@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from daemon.config import Config
-from daemon.cycle import OPEN, Phase, cooldown_s
+from daemon.cycle import OPEN, Phase, cooled_at
 from daemon.cycle_standing import standing_now
-from daemon.explain import gates
+from daemon.explain import asked, gates
 from daemon.explain.explanation import Decided, Explanation, Measure, Remedy, compare, span
 from daemon.promotion_budget import next_config
 from daemon.store import Read, cycles, jobs, versions
@@ -66,8 +66,8 @@ def explain(
             *_forecast(row, config),
         ),
         next=(_NEXT[phase], *_waiting(read, row, phase, config, now), *_budget(read, row, config, now)),
-        can_do=_can_do(row, phase),
-        notes=_notes(read, row),
+        can_do=(*_can_do(row, phase), *asked.remedies(read, row.id)),
+        notes=(*_notes(read, row), *asked.notes(read, row.id)),
     )
 
 
@@ -124,11 +124,11 @@ def _waiting(read: Read, row: cycles.Cycle, phase: Phase, config: Config, now: f
         left = row.started_at + config.cycle.label_deadline_s - now
         return (f"It waits for labels for {span(max(left, 0.0))} at most.",)
     if phase not in OPEN:
-        standing = standing_now(read, row.deployment, config.mode)
+        standing = standing_now(read, config)
         if standing.rollbacks_same_cause >= config.cycle.freeze_after:
             frozen = f"After {standing.rollbacks_same_cause} rollbacks in a row no cycle starts by itself"
             return (f"{frozen} until `homeostat resume`.",)
-        left = (standing.last_end or row.changed_at) + cooldown_s(standing, config.cycle) - now
+        left = cooled_at(standing, config.cycle) - now
         return (f"The cooldown ends in {span(left)}.",) if left > 0 else ("The cooldown is over.",)
     return ()
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 Json = dict[str, Any]
-Relation = Literal[">=", "<=", ">"]
+Relation = Literal[">=", "<=", ">", "<"]
+_HOLDS: Final = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +131,7 @@ def compare(name: str, value: float | None, relation: Relation, threshold: float
     """A measure with ``reached`` worked out; a missing or non-finite number reaches nothing."""
     if value is None or threshold is None or not (math.isfinite(value) and math.isfinite(threshold)):
         return Measure(name, value, relation, threshold, None, words)
-    reached = value >= threshold if relation == ">=" else value > threshold if relation == ">" else value <= threshold
-    return Measure(name, value, relation, threshold, reached, words)
+    return Measure(name, value, relation, threshold, _HOLDS[relation](value, threshold), words)
 
 
 def span(seconds: float) -> str:

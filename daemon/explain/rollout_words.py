@@ -54,6 +54,18 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
             "Since the canary began the whole fleet is far slower than before it: harm that both arms share, which no "
             "comparison of arms can see."
         ),
+        "user_query": (
+            "The operator's own query {query} was {relation} its limit of {threshold} at {looks} looks in a row, at "
+            "{value} when it ended: a kill switch, which waits for no statistics. PromQL: {expr}"
+        ),
+        "user_query_beyond": (
+            "The newest look at one of the operator's own queries is beyond its limit: no canary begins and no share "
+            "is raised until it is not."
+        ),
+        "query_not_answered": (
+            "A kill query that asks for it (`on_missing: hold`) has no answer: the share is not raised before it has "
+            "one. Nothing goes back for want of an answer."
+        ),
         "not_live": "It meets no users yet.",
         "feedback_rate_differs": (
             "One arm is rated far more often than the other (e {e_feedback_rate}, limit {needs_void}): who speaks "
@@ -66,6 +78,9 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "deadline": "No verdict came before the deadline; without one the champion stays.",
         "aborted_by_person": "A person ended it; the champion stays and the candidate is not denied.",
         "rollback_by_person": "A person rolled it back.",
+        "worse_after_promotion": (
+            "Known questions were answered worse soon after its promotion, and the policy may roll such a version back."
+        ),
         "by_person": "A person rolled it back.",
         "too_few_units": (
             "An arm has fewer matured units than the {min_units_per_arm} that the first step needs: "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 from daemon.explain.evidence_path import (
@@ -17,11 +18,13 @@ from daemon.explain.evidence_path import (
     first_rewards,
     walk,
 )
-from daemon.explain.explanation import Arm, Decided, Explanation, Measure, Remedy, compare, span
+from daemon.explain.explanation import Arm, Decided, Explanation, Measure, Relation, Remedy, compare, span
 from daemon.explain.rollout_words import CAN_DO, NEXT, WHAT, words
+from daemon.query_watch import stored
 from daemon.store import Read, rollouts, units
 from daemon.store import ledger as entries
 from deploy.guards import GUARDS
+from deploy.kill_query import QueryState
 from deploy.processes import UnitEvent
 from deploy.rollout import FINAL, LIVE, Phase, RolloutConfig
 from deploy.verdict import needs, numbers
@@ -42,9 +45,9 @@ def explain(read: Read, row: rollouts.Rollout, now: float) -> Explanation:
     """The explanation of one rollout at ``now``."""
     phase, config = Phase(row.phase), RolloutConfig.model_validate(row.data["config"])
     story = [e for e in entries.about(read, row.id) if e.kind == "rollout"]
-    stored = units.of_rollout(read, row.id)
+    drawn = units.of_rollout(read, row.id)
     rows = units.events_of(read, row.id)
-    events = events_of(stored, rows[:MOST_EVENTS])
+    events = events_of(drawn, rows[:MOST_EVENTS])
     verdicts = [e for e in story if "e_harm" in e.data]
     walked = walk(events, config, [Recorded(str(e.data.get("to_phase", "")), e.data) for e in verdicts])
     seen = numbers(walked.final)
@@ -52,7 +55,9 @@ def explain(read: Read, row: rollouts.Rollout, now: float) -> Explanation:
     last = story[-1] if story else None
     reason = row.reason if phase in FINAL or not row.data.get("waiting") else str(row.data["waiting"])
     decided_on = (
-        facts if last is None or last.reason != reason else _facts({**seen, **_numeric(last.data)}, config, row)
+        facts
+        if last is None or last.reason != reason
+        else _facts({**seen, **_numeric(last.data)}, config, row, last.data)
     )
     return Explanation(
         subject=row.id,
@@ -65,19 +70,25 @@ def explain(read: Read, row: rollouts.Rollout, now: float) -> Explanation:
             row.ended_at or row.changed_at,
             last.actor if last is not None else "daemon",
         ),
-        measures=_measures(phase, seen, config),
+        measures=(*_measures(phase, seen, config), *_queries(read, row, phase, config)),
         next=_next(phase, row, seen, config, facts, now),
         can_do=tuple(Remedy(r.command.format_map(facts), r.effect) for r in CAN_DO[phase]),
-        arms=_arms(row, stored, events, seen),
+        arms=_arms(row, drawn, events, seen),
         effect=effect(events, config),
         path=walked.path if events else None,
         notes=_notes(walked, verdicts, rows, events, seen),
     )
 
 
-def _facts(seen: Mapping[str, float], config: RolloutConfig, row: rollouts.Rollout) -> Mapping[str, str]:
-    """Numbers as words; a name that is not there is a dash."""
+def _facts(
+    seen: Mapping[str, float],
+    config: RolloutConfig,
+    row: rollouts.Rollout,
+    told: Mapping[str, Any] = MappingProxyType({}),
+) -> Mapping[str, str]:
+    """Numbers as words, and what the ledger told of a query; a name that is not there is a dash."""
     found: dict[str, str] = defaultdict(lambda: "–")
+    found |= {name: str(told[name]) for name in ("query", "relation", "expr") if name in told}
     found |= {name: f"{value:.3g}" for name, value in seen.items() if math.isfinite(value)}
     found |= {name: f"{value:g}" for name, value in config.model_dump().items() if isinstance(value, (int, float))}
     shares = ("share_small", "share_half", "share_probation")
@@ -103,6 +114,19 @@ def _measures(phase: Phase, seen: Mapping[str, float], config: RolloutConfig) ->
         said = "matured units of the smaller arm; the first step waits for them"
         found.append(compare("units_an_arm", fewest, ">=", float(config.min_units_per_arm), said))
     return tuple(found)
+
+
+def _queries(read: Read, row: rollouts.Rollout, phase: Phase, config: RolloutConfig) -> list[Measure]:
+    """The newest looks at the user's own queries; of an ended rollout the last ones, while no other has begun."""
+    looks = stored(read, f"{row.id}:live") or ({} if phase in LIVE else stored(read, f"{row.id}:before"))
+    found: list[Measure] = []
+    for query in config.kill_queries:
+        state = looks.get(query.name, QueryState())
+        relation: Relation = ">" if query.relation == "above" else "<"
+        beyond = f"beyond it at {state.beyond} of {query.looks} looks in a row"
+        said = f"the operator's own query, {beyond if not state.missing else state.missing.replace('_', ' ')}"
+        found.append(compare(f"query_{query.name}", state.value, relation, query.threshold, said))
+    return found
 
 
 def _next(

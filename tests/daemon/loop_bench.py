@@ -17,10 +17,12 @@ from daemon.controller import Controller, Parts
 from daemon.gate_task import GateTask
 from daemon.ingest import Ingest, IngestPorts
 from daemon.learning import Learning
+from daemon.query_watch import Ask, QueryWatch
 from daemon.residency import Residency
 from daemon.rolling import Rolling
 from daemon.routing import Routing
 from daemon.store import Store, rollouts, versions
+from daemon.troubles import Troubles
 from deploy.power import Outlook
 from deploy.rollout import Phase, RolloutConfig
 from monitors.metrics import Metrics
@@ -61,6 +63,11 @@ class LoopBench:
         )
     )
     sent: int = 0
+    more: str = ""
+    """Sections of the config beside those that every test needs."""
+    ask: Ask | None = None
+    """Answers the kill queries, in the tick's own thread; None: nobody does."""
+    troubles: Troubles = field(default_factory=Troubles)
 
     def config(self) -> Config:
         """A config of this mode."""
@@ -69,6 +76,7 @@ mode: {self.mode}
 home: {self.folder}
 deployment: {{base_dir: base}}
 agent: {{replicas: [{{name: replica-0, url: "http://127.0.0.1:1"}}, {{name: replica-1, url: "http://127.0.0.1:2"}}]}}
+{self.more}
 """
         return parse_config(text, self.folder / "homeostat.yaml")
 
@@ -129,6 +137,10 @@ agent: {{replicas: [{{name: replica-0, url: "http://127.0.0.1:1"}}, {{name: repl
                 clock=clock,
                 close=lambda: None,
                 metrics=metrics,
+                troubles=self.troubles,
+                queries=None
+                if self.ask is None
+                else QueryWatch(self.store, self.ask, clock, metrics, self.troubles, lambda work: work()),
             )
         )
         ingest.start()

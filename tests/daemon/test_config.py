@@ -42,6 +42,14 @@ SERVED = "agent: {replicas: [{name: a, url: 'http://127.0.0.1:1'}]}"
         ),
         ("deployment: {alias: a, base_name: a}\n", "deployment.base_name: expected a name that differs from the alias"),
         ("learning: {schedule: nightly}\n", 'expected five crontab fields, as in "0 3 * * *"'),
+        (
+            "rollout:\n  prometheus_url: http://p\n  kill_queries:\n    - {name: a, query: up, abov: 1}\n",
+            "home.yaml:4: rollout.kill_queries.0.abov: unknown key. Did you mean `above`?",
+        ),
+        (
+            "rollout: {kill_queries: [{name: a, query: up, above: 1}]}\n",
+            "rollout: expected prometheus_url beside kill_queries",
+        ),
         ("mode: [auto\n", "home.yaml:2: not YAML"),
         ("- mode\n", "expected sections such as `mode:` and `log:`, got a list"),
     ],
@@ -92,7 +100,8 @@ def undocumented(model: type[BaseModel], path: str = "") -> list[str]:
 
 
 def test_every_field_of_this_room_is_documented() -> None:
-    mine = ("mode", "home", "deployment", "store", "agent", "api", "trainer", "learning", "holdback", "retention")
+    mine = {"mode", "home", "deployment", "store", "agent", "api", "trainer", "learning", "holdback", "retention"}
+    mine |= {"policy", "labels", "cycle", "rollout"}
     assert [name for name in undocumented(Config) if name.split(".")[0] in mine] == []
 
 

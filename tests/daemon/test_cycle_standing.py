@@ -57,7 +57,7 @@ def why(store: Store, name: str, now: float = NOW) -> tuple[str, Explanation]:
     with store.read() as read:
         row = alarms.get(read, name)
         assert row is not None
-        return told_alarms.asked(read, row, CONFIG, now)[1].reason, told_alarms.explain(read, row, CONFIG, now)
+        return told_alarms.looked_at(read, row, CONFIG, now)[1].reason, told_alarms.explain(read, row, CONFIG, now)
 
 
 def cycle_told(store: Store, name: str) -> Explanation:

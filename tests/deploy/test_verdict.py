@@ -10,6 +10,7 @@ import pytest
 
 from deploy.evidence import Kill
 from deploy.guards import GUARDS
+from deploy.kill_query import HOLD_REASONS
 from deploy.processes import Processes, apply, harm_e
 from deploy.rollout import Phase, RolloutConfig, Signal
 from deploy.unit_events import Path, UnitEvent
@@ -175,6 +176,15 @@ def test_trouble_of_the_whole_fleet_is_a_kill_switch() -> None:
         assert signal(Phase.PROBATION, Processes(), Kill(fleet=reason)) == (Signal.KILL_SWITCH, reason)
 
 
+def test_the_users_own_query_is_a_kill_switch_in_every_live_phase_and_says_nothing_before() -> None:
+    for phase in (Phase.CANARY_SMALL, Phase.CANARY_HALF, Phase.AWAITING_PROMOTION, Phase.PROBATION):
+        assert signal(phase, evidence(canary=0.9, control=0.6), Kill(query="errors")) == (
+            Signal.KILL_SWITCH,
+            "user_query",
+        )
+    assert signal(Phase.PROVING, Processes(), Kill(query="errors")) == (None, "not_live")
+
+
 def test_a_smaller_alpha_of_promotion_asks_more_of_promotion_alone() -> None:
     found = evidence(canary=0.62, control=0.6, units=900)
     rationed = CONFIG.model_copy(update={"alpha_promote": 1e-6})
@@ -240,6 +250,7 @@ def every_reason() -> set[str]:
         (Phase.AWAITING_PROMOTION, good, Kill(), 0),
         (small, good, Kill(20, many), 0),
         *((small, good, Kill(fleet=reason), 0) for reason in ("fleet_errors", "fleet_slow")),
+        (small, good, Kill(query="errors"), 0),
         (small, skewed, Kill(), 0),
         (half, rated_only_by(True), Kill(), 0),
         (half, evidence(canary=0.2, control=0.8, units=400, path=Path.HARM), Kill(), 0),
@@ -255,4 +266,4 @@ def test_every_reason_is_reached_and_none_is_missing_from_the_list() -> None:
 def test_every_reason_has_its_line_in_the_docs() -> None:
     text = (FilePath(__file__).parents[2] / "docs" / "decisions.md").read_text(encoding="utf-8")
     lines = {line.split("`")[1] for line in text.splitlines() if line.startswith("| `")}
-    assert lines >= REASONS, REASONS - lines
+    assert lines >= REASONS | set(HOLD_REASONS), (REASONS | set(HOLD_REASONS)) - lines

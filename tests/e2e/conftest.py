@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from daemon.store import Store
 from tests.e2e.daemons import Launcher
 from tests.e2e.stand import Models, Stand
 
@@ -23,6 +24,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
     folder = tmp_path_factory.mktemp("models")
     base = make_base(folder / "base")
     return Models(base, folder / "artifacts", register(Registry(folder / "artifacts"), base, seed=1))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Generator[Store]:
+    """An empty store, for tests that hold a controller in their own process."""
+    opened = Store.open(f"sqlite:///{tmp_path}/store.db", synchronous="normal")
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(scope="session")

@@ -373,6 +373,10 @@ def alarms_insert_new(tx: TwinTx, alarms: Sequence[AlarmRow]) -> set[str]:
     return fresh
 
 
+def alarms_get(read: TwinTx, alarm_id: str) -> AlarmRow | None:
+    return read.t.alarms.get(alarm_id)
+
+
 def alarms_unanswered(read: TwinTx, deployment: str, limit: int = 100) -> list[AlarmRow]:
     return [a for a in read.t.alarms.values() if a.primary and a.confirmed and a.answer is None][:limit]
 

@@ -23,6 +23,7 @@ ALERTS = {
     "ChampionAway",
     "RollbackFailed",
     "TrainerFailing",
+    "KillQueryBlind",
 }
 
 
@@ -56,6 +57,7 @@ def test_every_metric_of_the_rules_is_exported() -> None:
     metrics = Metrics()
     metrics.consumer_age.labels("traffic").set(0)
     metrics.gap_events.labels("traffic")
+    metrics.kill_query_looks.labels("errors", "missing")
     metrics.replica_ready.labels("a").set(1)
     metrics.replica_verified.labels("a").set(1)
     exported = set(re.findall(r"^(homeostat_[a-z_]+)", generate_latest(metrics.registry).decode(), re.MULTILINE))

@@ -19,7 +19,18 @@ from daemon.store.buffers import Buffer, Item
 from tests.daemon.fakes import FakeController
 
 COMMANDS = ["rollback", "promote", "approve", "abort", "pause", "resume", "adapt"]
-LOOKS = ["status", "versions", "rollouts", "rollouts/x", "rollouts/x/units", "alarms", "cycles", "events", "why/x"]
+LOOKS = [
+    "status",
+    "versions",
+    "rollouts",
+    "rollouts/x",
+    "rollouts/x/units",
+    "alarms",
+    "cycles",
+    "events",
+    "labels",
+    "why/x",
+]
 
 
 @pytest.fixture

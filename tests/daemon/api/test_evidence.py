@@ -17,6 +17,7 @@ from daemon.explain.rollout_words import REASONS
 from daemon.store import Store, alarms, buffers, cycles, denials, feedback, rollouts, tables, versions
 from daemon.store import exchanges as exchange_rows
 from daemon.store.alarms import AlarmRow
+from deploy.kill_query import HOLD_REASONS
 from deploy.verdict import REASONS as VERDICTS
 from deploy.verdict import VOID_REASONS, VOIDS
 from tests.daemon.events import exchange
@@ -218,7 +219,7 @@ def test_unknown_ids_are_404_and_a_story_alone_is_no_explanation(api: TestClient
 
 
 def test_every_reason_of_a_verdict_has_words() -> None:
-    assert VERDICTS - set(REASONS) == set()
+    assert (VERDICTS | set(HOLD_REASONS)) - set(REASONS) == set()
 
 
 def test_a_smaller_error_of_promotion_is_a_higher_threshold_for_steps_alone(api: TestClient, store: Store) -> None:

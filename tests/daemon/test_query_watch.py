@@ -1,0 +1,169 @@
+"""The user's own queries beside a running rollout: they end it, hold it or leave it alone, also over a restart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon.config import Config
+from daemon.controller import Controller
+from daemon.explain.subject import explain
+from daemon.faults import ConfigError
+from daemon.query_watch import check
+from daemon.store import Store, buffers, denials, ledger, suspended, tables
+from deploy.kill_query import Answer, KillQuery
+from deploy.rollout import Phase
+from tests.daemon.loop_bench import ME, NEW, LoopBench
+
+pytestmark = pytest.mark.slow
+LEARNED = buffers.Item("x1", "new", "selected", "kept")
+PROMQL = "rate(errors_total[1m])"
+
+
+class Prometheus:
+    """Answers what ``now`` says."""
+
+    def __init__(self) -> None:
+        self.now = Answer((0.0,))
+        self.asked = 0
+
+    def ask(self, query: str) -> Answer:
+        assert query == PROMQL
+        self.asked += 1
+        return self.now
+
+
+@pytest.fixture
+def prometheus() -> Prometheus:
+    return Prometheus()
+
+
+def with_query(tmp_path: Path, store: Store, prometheus: Prometheus, **options: Any) -> LoopBench:
+    query = KillQuery.model_validate({"name": "errors", "query": PROMQL, "above": 0.5, "for": 2, **options})
+    bench = LoopBench(tmp_path, store, ask=prometheus.ask)
+    update = {"kill_queries": (query,), "prometheus_url": "http://127.0.0.1:9", "kill_query_every_s": 10.0}
+    bench.rollout_config = bench.rollout_config.model_copy(update=update)
+    bench.open_rollout()
+    return bench
+
+
+def ticks(bench: LoopBench, controller: Controller, count: int = 6, step_s: float = 1.0) -> Phase:
+    for _ in range(count):
+        controller.tick()
+        bench.now += step_s
+    return bench.phase()
+
+
+def test_a_query_beyond_its_limit_ends_the_canary_and_suspends_nothing(
+    tmp_path: Path, store: Store, prometheus: Prometheus
+) -> None:
+    bench = with_query(tmp_path, store, prometheus)
+    with store.begin() as tx:
+        buffers.add(tx, buffers.Buffer("b" * 64, "support", "default", "manual", {}, 1.0), [LEARNED])
+        T = tables.versions
+        tx.conn.execute(T.update().where(T.c.version == NEW).values(buffer="b" * 64))
+    controller, _ = bench.daemon()
+    assert ticks(bench, controller) is Phase.CANARY_SMALL
+    prometheus.now = Answer((0.1, 0.75))
+    assert ticks(bench, controller, 11) is Phase.CANARY_SMALL, "one look is no evidence"
+    assert ticks(bench, controller, 12) is Phase.ROLLED_BACK
+    with store.read() as read:
+        (entry,) = [e for e in ledger.of_subject(read, "r1") if e.reason == "user_query"]
+        assert denials.is_denied(read, NEW)
+        assert suspended.all_ids(read) == set(), "trouble that both arms may share says nothing of the examples"
+        told = explain(store, read, "r1", Config(), bench.now)
+    assert entry.data["signal"] == "kill_switch"
+    assert {k: entry.data[k] for k in ("query", "expr", "value", "threshold", "relation", "looks")} == {
+        "query": "errors", "expr": PROMQL, "value": 0.75, "threshold": 0.5, "relation": "above", "looks": 2,
+    }  # fmt: skip
+    assert 2000.0 < entry.data["looked_at"] <= bench.now
+    assert told is not None
+    assert "own query errors was above its limit of 0.5 at 2 looks in a row" in told.decided.words
+    assert PROMQL in told.decided.words
+    (measure,) = [m for m in told.measures if m.name == "query_errors"]
+    assert (measure.value, measure.relation, measure.reached) == (0.75, ">", True)
+
+
+def test_looks_are_so_many_seconds_apart_and_a_restart_goes_on_counting(
+    tmp_path: Path, store: Store, prometheus: Prometheus
+) -> None:
+    bench = with_query(tmp_path, store, prometheus)
+    controller, _ = bench.daemon()
+    ticks(bench, controller)
+    prometheus.now = Answer((1.0,))
+    asked = prometheus.asked
+    ticks(bench, controller, 12)
+    assert prometheus.asked == asked + 1
+    controller.close()
+    controller, _ = bench.daemon()
+    assert bench.phase() is Phase.CANARY_SMALL
+    assert ticks(bench, controller, 3) is Phase.ROLLED_BACK
+
+
+def test_without_an_answer_nothing_goes_back_and_a_person_is_told(
+    tmp_path: Path, store: Store, prometheus: Prometheus
+) -> None:
+    bench = with_query(tmp_path, store, prometheus)
+    controller, _ = bench.daemon()
+    ticks(bench, controller)
+    prometheus.now = Answer(missing="unreachable", message="connection refused")
+    assert ticks(bench, controller, 40) is Phase.CANARY_SMALL
+    trouble = bench.troubles.at("query errors")
+    assert trouble is not None and "connection refused" in trouble.message
+    prometheus.now = Answer((0.1,))
+    ticks(bench, controller, 12)
+    assert bench.troubles.at("query errors") is None
+
+
+def test_hold_keeps_the_canary_from_beginning_until_there_is_an_answer(
+    tmp_path: Path, store: Store, prometheus: Prometheus
+) -> None:
+    bench = with_query(tmp_path, store, prometheus, on_missing="hold")
+    prometheus.now = Answer(missing="timeout")
+    controller, _ = bench.daemon()
+    assert ticks(bench, controller, 20) is Phase.PROVING
+    assert controller.status()["rollout"]["waiting"] == "query_not_answered"
+    prometheus.now = Answer((0.1,))
+    assert ticks(bench, controller, 12) is Phase.CANARY_SMALL
+
+
+@pytest.mark.parametrize(("on_missing", "phase"), [("hold", Phase.PROBATION), ("inform", Phase.PROMOTED)])
+def test_hold_keeps_a_candidate_from_its_promotion(
+    tmp_path: Path, store: Store, prometheus: Prometheus, on_missing: str, phase: Phase
+) -> None:
+    bench = with_query(tmp_path, store, prometheus, on_missing=on_missing)
+    controller, _ = bench.daemon()
+    ticks(bench, controller)
+    controller.promote(ME)
+    prometheus.now = Answer()
+    bench.now += bench.rollout_config.probation_s + 1.0
+    assert ticks(bench, controller, 4) is phase
+
+
+def test_a_query_beyond_its_limit_before_anybody_met_the_candidate_keeps_the_canary_waiting(
+    tmp_path: Path, store: Store, prometheus: Prometheus
+) -> None:
+    bench = with_query(tmp_path, store, prometheus)
+    prometheus.now = Answer((0.9,))
+    controller, _ = bench.daemon()
+    assert ticks(bench, controller, 8, step_s=10.0) is Phase.PROVING
+    assert controller.status()["rollout"]["waiting"] == "user_query_beyond"
+    prometheus.now = Answer((0.1,))
+    assert ticks(bench, controller, 3, step_s=10.0) is Phase.CANARY_SMALL
+
+
+def test_a_query_that_prometheus_refuses_is_a_mistake_of_the_config_in_its_own_words() -> None:
+    config = Config.model_validate(
+        {"rollout": {"prometheus_url": "http://p", "kill_queries": [{"name": "a", "query": "rate(", "above": 1}]}}
+    )
+
+    def refuses(_query: str) -> Answer:
+        return Answer(missing="refused", message="HTTP 400: 1:6: parse error: unclosed left parenthesis")
+
+    with pytest.raises(ConfigError, match=r"kill_queries\.0\.query \(a\).*unclosed left parenthesis"):
+        check(config.rollout, refuses)
+    for missing in ("timeout", "unreachable", "no_series", ""):
+        answer = Answer(missing=missing)
+        check(config.rollout, lambda _query, found=answer: found)
