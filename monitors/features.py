@@ -87,19 +87,19 @@ class Features:
         if not len(found):
             return np.zeros(self.size)
         vector = (self._raw(found, text, surprisal, None) - self._mean) @ self._whiten
-        return np.clip(vector, -CLIP, CLIP)
+        return np.minimum(np.maximum(vector, -CLIP), CLIP)
 
     def _raw(
         self, found: Sequence[int] | NDArray[np.int64], text: str, surprisal: float | None, frequency: Array | None
     ) -> Array:
         """Unwhitened vector; with ``frequency`` the text is one of the reference and left out of it."""
-        weight = self._idf[found]
+        weight = self._idf.take(found)
         vector = np.empty(self._projection.shape[1] + _EXTRA)
         norm = math.sqrt(float(weight @ weight)) or 1.0
-        vector[:-_EXTRA] = weight @ self._projection[found] / norm
+        vector[:-_EXTRA] = weight @ self._projection.take(found, axis=0) / norm
         vector[-3] = math.log1p(len(text))
-        known = weight > 0.0 if frequency is None else frequency[found] > 1.0
-        vector[-2] = 1.0 - float(known.mean()) if len(found) else 0.0
+        known = weight if frequency is None else frequency[found] > 1.0
+        vector[-2] = 1.0 - np.count_nonzero(known) / len(found) if len(found) else 0.0
         vector[-1] = 0.0
         if self._surprisal is not None:
             sampled = surprisal is not None and math.isfinite(surprisal)
