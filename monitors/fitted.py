@@ -19,6 +19,7 @@ from monitors.detectors.classifier_bet import KEPT, ClassifierBet
 from monitors.detectors.mewma import Mewma
 from monitors.features import BUCKETS, Features
 from monitors.grams import hashed_array
+from monitors.language import risen
 from monitors.slices import BuiltSlice, build_slice
 
 INPUT_DETECTORS = 2
@@ -103,6 +104,13 @@ class Fitted:
             seed,
             sessions=([f"r{s.session}" for s in self._reference], [s.session for s in window]),
         )
+
+    def language(self, window: Sequence[Seen]) -> Evidence:
+        """The language that the window turned to and its shares; empty where none rose."""
+        found = risen([s.text for s in self._reference], [s.text for s in window])
+        if found is None:
+            return {}
+        return {"language": found.language, "language_before": found.before, "language_since": found.since}
 
     def rearm(self, meanwhile: Sequence[Seen]) -> None:
         """No wealth any more, the same reference; the newest prompts are learned all the same."""

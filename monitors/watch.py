@@ -218,6 +218,7 @@ class Watch:
             "share": built.share if built else 0.0,
             "cause": "new_inputs",
             "terms": list(built.model.terms) if built else [],
+            **self._fitted.language(window),
         }
         detector, evidence = str(self._suspicion["detector"]), _evidence(self._suspicion, found)
         model = built.model if built else None
