@@ -119,7 +119,8 @@ class Watch:
             return []
         text = exchange.prompt
         novelty = self._fitted.novelty_of(text) if self._fitted is not None and self._rewards.takes else None
-        found = self._rewards.observe(exchange.identity, reward, self._index, corrected, novelty, text)
+        asked = _finite(exchange.received_at)
+        found = self._rewards.observe(exchange.identity, reward, self._index, corrected, novelty, text, asked)
         return [
             self._alarm(exchange, one.kind, one.detector, one.primary, True, one.evidence, None, one.detector, sent_at)
             for one in found

@@ -17,7 +17,8 @@ class WatchConfig(BaseModel):
     reference_span_s: Annotated[float, Field(ge=0.0, le=28 * 86400.0)] = 0.0
     """Seconds that the reference must cover at least, thinned to ``reference_size``. 0: it is what came first, so that
     the watch begins at once. Traffic whose mix follows the clock needs 86,400 (a day) or 604,800 (a week), with a
-    larger ``reference_size``: an hour that the reference has not seen looks like drift."""
+    larger ``reference_size``: an hour that the reference has not seen looks like drift. Levels of rewards and
+    corrections are learned as long, and from a week on they follow the hour of the week."""
     events_between_false_alarms: Annotated[float, Field(ge=1_000)] = 50_000
     """The deployment's one budget: mean events between confirmed alarms without drift, over all primary detectors."""
     events_between_suspicions: Annotated[float, Field(ge=500)] = 2_000
