@@ -17,6 +17,7 @@ from monitors.detectors import classifier_bet, mewma
 from monitors.detectors.blocks import Blocks
 from monitors.detectors.classifier_bet import KEPT, ClassifierBet
 from monitors.detectors.mewma import Mewma
+from monitors.encoders import HASHED, Encoder
 from monitors.features import BUCKETS, Features
 from monitors.grams import hashed_array
 from monitors.language import risen
@@ -35,10 +36,17 @@ class Fitted:
         self._blob: bytes | None = None
 
     @classmethod
-    def fit(cls, reference: Sequence[Seen], events_an_hour: float, events_between: float, seed: int) -> Fitted:
+    def fit(
+        cls,
+        reference: Sequence[Seen],
+        events_an_hour: float,
+        events_between: float,
+        seed: int,
+        encoder: Encoder | None = None,
+    ) -> Fitted:
         """Fit the features and set the thresholds to ``events_between`` events between suspicions, both together."""
         texts = [s.text for s in reference]
-        features, vectors = Features.fit(texts, [s.surprisal for s in reference])
+        features, vectors = Features.fit(texts, [s.surprisal for s in reference], encoder)
         each = events_between * INPUT_DETECTORS
         sessions, times = [s.session for s in reference], [s.at for s in reference]
         blocks = Blocks(sessions, times, events_an_hour)
@@ -133,14 +141,18 @@ class Fitted:
         return self._blob
 
     @classmethod
-    def load(cls, blob: bytes, moving: dict[str, Any], fed: Sequence[Seen]) -> Fitted:
-        """Inverse of ``blob`` and ``moving``. ``fed``: the newest prompts that were given to the detectors since their
-        reset, oldest first, at most ``KEPT``.
+    def load(
+        cls, blob: bytes, moving: dict[str, Any], fed: Sequence[Seen], encoder: Encoder | None = None
+    ) -> Fitted | None:
+        """Inverse of ``blob`` and ``moving``; None when it was fitted with another encoder. ``fed``: the newest prompts
+        that were given to the detectors since their reset, oldest first, at most ``KEPT``.
         """
         stored = json.loads(blob)
+        if stored["features"]["encoder"] != (HASHED if encoder is None else encoder.name):
+            return None
         reference = [Seen(*row) for row in stored["reference"]]
         texts, sessions = [s.text for s in reference], [s.session for s in reference]
         bet = ClassifierBet.load(moving["bet"], texts, sessions, [s.text for s in fed[-KEPT:]])
-        fitted = cls(reference, Features.from_dict(stored["features"]), Mewma.load(moving["mewma"]), bet)
+        fitted = cls(reference, Features.from_dict(stored["features"], encoder), Mewma.load(moving["mewma"]), bet)
         fitted._blob = blob
         return fitted

@@ -20,6 +20,7 @@ from monitors.alarms import Alarm, AlarmKind, Evidence, SliceModel, alarm_id
 from monitors.confirm import Seen
 from monitors.detectors.classifier_bet import KEPT
 from monitors.detectors.informers import Informer
+from monitors.encoders import Encoder, encoder_of
 from monitors.features import BUCKETS
 from monitors.fitted import Fitted
 from monitors.grams import hashed_array
@@ -49,8 +50,14 @@ class Watch:
     are held.
     """
 
-    def __init__(self, config: WatchConfig, seed: int = 0) -> None:
+    def __init__(self, config: WatchConfig, seed: int = 0, encoder: Encoder | None = None) -> None:
+        """``encoder``: in place of the one that the config names.
+
+        Raises:
+            EncoderUnusable: when the config names one that cannot be loaded.
+        """
         self._config, self._seed = config, seed
+        self._encoder = encoder or encoder_of(config.encoder)
         self._phase: Phase = "warming"
         self._index = 0
         self._counted = 0
@@ -133,15 +140,9 @@ class Watch:
         are kept as the record of the newest re-reference.
         """
         since = self._counted - self._onset if self._phase == "alarmed" else self._config.reference_size
-        config = self._config
-        newest = self._recent.newest(min(since, config.reference_size))
-        self._warming = Warming(config.reference_size, config.reference_span_s, newest)
         self._rebased = {"at": now, "reason": reason}
-        self._suspicion = None
         self._rewards.rebase()
-        self._phase = "warming"
-        self._fitted = None
-        self._fit_when_full()
+        self._take_reference(since)
 
     def slice_now(self) -> SliceModel | None:
         """The alarm's slice learned anew from all prompts since its onset; None when no alarm stands or too few came.
@@ -158,6 +159,14 @@ class Watch:
 
     def _new_warming(self) -> Warming:
         return Warming(self._config.reference_size, self._config.reference_span_s)
+
+    def _take_reference(self, since: int) -> None:
+        """The newest ``since`` prompts are what is usual."""
+        config = self._config
+        newest = self._recent.newest(min(since, config.reference_size))
+        self._warming = Warming(config.reference_size, config.reference_span_s, newest)
+        self._suspicion, self._fitted, self._phase = None, None, "warming"
+        self._fit_when_full()
 
     def _inform(self, exchange: Exchange) -> list[Alarm]:
         values = {
@@ -178,7 +187,8 @@ class Watch:
             return
         reference, rate = self._warming.held, self._warming.events_an_hour
         self._warming = self._new_warming()
-        self._fitted = Fitted.fit(reference, rate, self._config.events_between_suspicions, self._seed)
+        between = self._config.events_between_suspicions
+        self._fitted = Fitted.fit(reference, rate, between, self._seed, self._encoder)
         self._since_reset = 0
         self._phase = "watching"
 
@@ -328,10 +338,13 @@ class Watch:
         }
 
     @classmethod
-    def load_parts(cls, config: WatchConfig, parts: dict[str, bytes]) -> Watch:
-        """Inverse of ``dump_parts``; goes on bit for bit as the dumped watch would have."""
+    def load_parts(cls, config: WatchConfig, parts: dict[str, bytes], encoder: Encoder | None = None) -> Watch:
+        """Inverse of ``dump_parts``; goes on bit for bit as the dumped watch would have.
+
+        With another encoder than it was fitted with it takes the newest prompts as its reference, else waits for them.
+        """
         moving = json.loads(parts["moving"])
-        watch = cls(config, int(moving["seed"]))
+        watch = cls(config, int(moving["seed"]), encoder)
         watch._phase = moving["phase"]
         watch._index, watch._counted, watch._capped = moving["index"], moving["counted"], moving["capped"]
         watch._onset, watch._since_reset = moving["onset"], moving["since_reset"]
@@ -342,7 +355,7 @@ class Watch:
         watch._recent = Recent.load_parts(config.recent_size, parts)
         if moving["mewma"] is not None:  # else the stored fit is one that a rebase has ended
             watch._load_fitted(parts["fitted"], moving)
-        if watch._phase == "warming":
+        if moving["phase"] == "warming":
             stored = json.loads(parts["warming"])
             watch._warming = Warming.load(config.reference_size, config.reference_span_s, stored)
         return watch
@@ -351,7 +364,9 @@ class Watch:
         # Prompts since the suspicion were not given to the detectors.
         after = self._counted - int(self._suspicion["counted"]) if self._suspicion else 0
         fed = min(self._since_reset, KEPT)
-        self._fitted = Fitted.load(blob, moving, self._recent.newest(after + fed)[:fed])
+        self._fitted = Fitted.load(blob, moving, self._recent.newest(after + fed)[:fed], self._encoder)
+        if self._fitted is None:
+            self._take_reference(self._config.reference_size)
 
     def dump(self) -> bytes:
         """The whole state in one blob."""

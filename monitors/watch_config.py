@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from monitors.encoders import HASHED, PATTERN
+
 
 class WatchConfig(BaseModel):
     """When the monitors speak. Counts are events (exchanges that the identity cap let through)."""
@@ -36,6 +38,10 @@ class WatchConfig(BaseModel):
     """Strange prompts, above the usual share of them, with which it waits no longer."""
     recent_size: Annotated[int, Field(ge=500, le=20_000)] = 2000
     """Newest prompts that are kept, for slices and for the next reference."""
+    encoder: Annotated[str, Field(pattern=PATTERN)] = HASHED
+    """What prompts are turned into for the chart of their mean: ``hashed`` n-grams, which need nothing, or
+    ``sentence-transformers:PATH``, a model in a folder, which needs the extra homeostat[encoder] and costs milliseconds
+    of CPU an exchange. Another encoder makes the newest prompts the reference."""
     identity_cap: Annotated[int, Field(ge=1)] = 3
     """Events of one identity that count within ``identity_window``."""
     identity_window: Annotated[int, Field(ge=10)] = 300
