@@ -27,8 +27,8 @@ MISSED = {0.5: 0.0, 0.25: 0.12, 0.1: 0.5}
 COST_BAR = 150.0
 _TIMED, _AT_ONCE = 500, 100
 """Quiet exchanges that are timed, and how many between two looks at the reference loop."""
-FOREIGN, FOREIGN_BAR = 0.2, 350
-"""Share of the prompts that come in another language, and exchanges until the alarm: a new desk's bars by share."""
+FOREIGN, FOREIGN_BAR = 0.2, 285
+"""Share of the prompts that come in another language, and exchanges until the alarm, as for a quarter of a new desk."""
 RATED, RIGHT, CORRECTED = 0.4, 0.85, 0.5
 """Share of exchanges that are rated, of replies that are right, of wrong ones that somebody corrects."""
 CONCEPT_BAR = 120
