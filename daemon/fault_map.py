@@ -8,12 +8,14 @@ from typing import Final
 from daemon.faults import ConfigError, Fault, MachineFault, Refused, Unreachable
 from daemon.store.open import StoreError
 from deploy import driver_errors
+from monitors.encoders import EncoderUnusable
 from streams.errors import LogFileUnusable, LogMisconfigured, LogUnavailable
 
 # Errors of other rooms that have a meaning for the shell; all others are ours and show their traceback in the log.
 _KNOWN: Final[tuple[tuple[type[Exception], Callable[[str], Fault]], ...]] = (
     (LogMisconfigured, ConfigError),
     (LogFileUnusable, MachineFault),
+    (EncoderUnusable, ConfigError),
     (LogUnavailable, Unreachable),
     (StoreError, MachineFault),
     (driver_errors.Unreachable, Unreachable),

@@ -8,18 +8,16 @@ the transaction; when that fails, memory is thrown away and rebuilt from the sto
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from hashlib import sha256
+from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeVar
 
 import structlog
 
 from daemon import ledger
+from daemon.batch import Batch, letter, measure, store_alarms
 from daemon.live_evidence import corrected, rated, restore, store_tick
 from daemon.store import (
-    alarms,
     counters,
     dead_letters,
     exchanges,
@@ -30,14 +28,13 @@ from daemon.store import (
     states,
 )
 from daemon.store.open import Read, Store, Tx
-from deploy.evidence import Evidence, Observed, Tick
-from deploy.processes import Path as EvidencePath
+from deploy.evidence import Evidence, Observed
 from monitors.alarms import Alarm, SliceModel
 from monitors.metrics import Metrics
-from streams.codec import Decoded, Origin, decode, encode_feedback
+from streams.codec import Decoded, Origin, decode
 from streams.collector import settle
 from streams.config import JoinConfig
-from streams.dead_letters import Reason, payload
+from streams.dead_letters import Reason
 from streams.events import DeadLetter, Exchange, Feedback, Trust
 from streams.failpoints import failpoint
 from streams.findings import Closed, Finding, Joined, Late, Orphan, Refused, Unlabelled
@@ -97,16 +94,6 @@ class IngestPorts:
     metrics: Metrics
     tell_log: bool = True
     """Whether the log may be told how far we are (a write to Kafka); False in mode observe."""
-
-
-@dataclass(slots=True)
-class _Batch:
-    """What one batch makes."""
-
-    letters: list[DeadLetter] = field(default_factory=list[DeadLetter])
-    alarms: list[Alarm] = field(default_factory=list[Alarm])
-    ticks: list[Tick] = field(default_factory=list[Tick])
-    counts: Counter[str] = field(default_factory=Counter[str])
 
 
 class Ingest:
@@ -284,7 +271,7 @@ class Ingest:
         return joiner
 
     def _apply(self, tx: Tx, records: Sequence[Record], now: float) -> Mapping[Position, int]:
-        batch = _Batch()
+        batch = Batch()
         decoded = self._decode(records, batch, now)
         fresh_exchanges, fresh_feedback, first = self._insert(tx, decoded)
         for item in decoded:
@@ -310,7 +297,7 @@ class Ingest:
             batch.ticks.append(self.evidence.mature(min(now, self._joiner.mark) if behind else now))
         return self._commit(tx, records, batch, now)
 
-    def _decode(self, records: Sequence[Record], batch: _Batch, now: float) -> list[Decoded]:
+    def _decode(self, records: Sequence[Record], batch: Batch, now: float) -> list[Decoded]:
         decoded: list[Decoded] = []
         for record in records:
             found = decode(record)
@@ -348,22 +335,22 @@ class Ingest:
             return event
         return event.model_copy(update={"trust": Trust.BARE})
 
-    def _exchange(self, exchange: Exchange, first: bool, batch: _Batch) -> None:
+    def _exchange(self, exchange: Exchange, first: bool, batch: Batch) -> None:
         batch.counts["exchanges"] += 1
         batch.alarms += self.watch.observe_exchange(exchange)
         if self.evidence is not None:
             batch.ticks.append(self.evidence.observe_exchange(exchange, first))
 
-    def _found(self, findings: Sequence[Finding], batch: _Batch) -> None:
+    def _found(self, findings: Sequence[Finding], batch: Batch) -> None:
         for finding in findings:
             match finding:
                 case Joined():
                     self._joined(finding, batch)
                 case Orphan():
                     batch.counts["orphans"] += 1
-                    batch.letters.append(_letter(finding.feedback, finding.origin, Reason.ORPHAN))
+                    batch.letters.append(letter(finding.feedback, finding.origin, Reason.ORPHAN))
                 case Refused():
-                    batch.letters.append(_letter(finding.feedback, finding.origin, finding.reason))
+                    batch.letters.append(letter(finding.feedback, finding.origin, finding.reason))
                 case Late():
                     batch.counts["late"] += 1
                 case Unlabelled():
@@ -373,7 +360,7 @@ class Ingest:
                 case _:
                     pass
 
-    def _joined(self, joined: Joined, batch: _Batch) -> None:
+    def _joined(self, joined: Joined, batch: Batch) -> None:
         if not joined.revision:
             batch.counts["joined"] += 1
         found = rated(joined)
@@ -385,7 +372,7 @@ class Ingest:
         if self.evidence is not None:
             batch.ticks.append(self.evidence.observe_reward(joined.exchange, reward, sent_at))
 
-    def _commit(self, tx: Tx, records: Sequence[Record], batch: _Batch, now: float) -> Mapping[Position, int]:
+    def _commit(self, tx: Tx, records: Sequence[Record], batch: Batch, now: float) -> Mapping[Position, int]:
         moved: dict[Position, int] = {}
         for record in records:
             moved[record.topic, record.partition] = record.offset + 1
@@ -393,29 +380,14 @@ class Ingest:
         batch.counts["dead_letters"] += len(batch.letters)
         if self.evidence is not None:
             store_tick(tx, self.evidence.rollout, batch.ticks)
-        self._store_alarms(tx, batch.alarms, now)
+        store_alarms(tx, batch.alarms, now)
         if records:
             self._store_watch(tx, now)
             offsets.put(tx, moved)
             states.put(tx, MARK_STATE, repr(self._joiner.mark).encode(), now)
         counters.add(tx, {name: n for name, n in batch.counts.items() if n})
-        self._measure(batch)
+        measure(batch, self._ports.metrics)
         return moved
-
-    def _measure(self, batch: _Batch) -> None:
-        """Counters for Prometheus; a batch that fails after this is counted again, which rates can bear."""
-        found = self._ports.metrics
-        for name in ("exchanges", "feedback"):
-            found.events.labels(topic=name).inc(batch.counts[name])
-        for name in ("joined", "late", "orphans", "unlabelled"):
-            found.joined.labels(outcome=name).inc(batch.counts[name])
-        for event in (e for tick in batch.ticks for e in tick.events if e.path is EvidencePath.ASSIGNED):
-            found.units.labels(arm="canary" if event.canary else "control").inc()
-        for letter in batch.letters:
-            found.dead_letters.labels(reason=letter.reason).inc()
-        for alarm in batch.alarms:
-            state = "confirmed" if alarm.confirmed else "informed"
-            found.alarms.labels(kind=alarm.kind.value, detector=alarm.detector, state=state).inc()
 
     def _store_watch(self, tx: Tx, now: float) -> None:
         """Write the parts that changed and drop those that are gone."""
@@ -426,47 +398,6 @@ class Ingest:
         for name in self._written.keys() - parts.keys():
             states.drop(tx, name)
         self._written = parts
-
-    def _store_alarms(self, tx: Tx, found: Sequence[Alarm], now: float) -> None:
-        rows = [
-            alarms.AlarmRow(
-                a.alarm_id,
-                a.deployment,
-                a.kind.value,
-                a.detector,
-                a.primary,
-                a.confirmed,
-                a.at,
-                a.model_dump(mode="json"),
-            )
-            for a in found
-        ]
-        fresh = alarms.insert_new(tx, rows)
-        for alarm in found:
-            if alarm.alarm_id not in fresh or not alarm.primary:
-                continue  # informers speak often and decide nothing: they are stored, not decisions of the ledger
-            numbers = {k: v for k, v in alarm.evidence.items() if isinstance(v, (int, float))}
-            reason = "confirmed" if alarm.acts else "suspected"
-            kind = f"alarm_{alarm.kind.value}"
-            ledger.append(
-                tx, alarm.deployment, kind, alarm.alarm_id, reason, actor=alarm.detector, at=now, data=numbers
-            )
-
-
-def _letter(feedback: Feedback, origin: Origin, reason: Reason) -> DeadLetter:
-    """The dead letter of a feedback that was decoded but met no exchange it could belong to."""
-    topic, offset = origin.topic, origin.offset
-    if not topic:  # it waited through a restart, which forgets where it lay: its id gives it a place of its own
-        topic, offset = "restored", int.from_bytes(sha256(feedback.feedback_id.encode()).digest()[:6], "big")
-    return DeadLetter(
-        reason=reason.value,
-        detail=f"feedback {feedback.feedback_id} on exchange {feedback.exchange_id}",
-        topic=topic,
-        partition=origin.partition,
-        offset=offset,
-        payload_b64=payload(encode_feedback(feedback, "homeostat")),
-        at=feedback.sent_at,
-    )
 
 
 __all__ = ["Ingest", "IngestPorts", "Origin", "Watching"]

@@ -85,7 +85,9 @@ class Alarm(BaseModel):
     """How many events the watch had seen, this one included."""
     evidence: Evidence = Field(default_factory=dict)
     """Figures and words. ``cause`` says which kind of drift an alarm that may act is about: ``new_inputs``,
-    ``changed_answers`` (concept drift) or ``unknown``; ``terms`` are the words that moved."""
+    ``changed_answers`` (concept drift) or ``unknown``; ``terms`` are the words that moved;
+    ``language`` is there when the prompts turned to a language, with its share ``language_before`` and
+    ``language_since``."""
     slice: SliceModel | None = None
 
     @property

@@ -3,7 +3,8 @@
 Hashed word and character n-grams, weighted by inverse document frequency in the reference and scaled to length one,
 are projected on the reference's leading singular directions (latent semantic analysis, Deerwester et al. 1990); log
 length, the share of n-grams that the reference does not know, and the reply's surprisal where it is sampled are put
-beside them; the whole is centred and whitened on the reference and clipped.
+beside them; the whole is centred and whitened on the reference and clipped. Where the config names a sentence encoder,
+its vectors are projected in place of the n-grams.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monitors.encoders import HASHED, Encoder
 from monitors.grams import hashed, hashed_array
 
 Array = NDArray[np.float64]
@@ -38,14 +40,26 @@ _SURPRISAL_SHARE = 0.9
 class Features:
     """A fitted map from (prompt, surprisal) to a whitened vector; immutable after ``fit``."""
 
-    def __init__(self, idf: Array, projection: Array, mean: Array, whiten: Array, surprisal: float | None) -> None:
+    def __init__(
+        self,
+        idf: Array,
+        projection: Array,
+        mean: Array,
+        whiten: Array,
+        surprisal: float | None,
+        encoder: Encoder | None = None,
+    ) -> None:
         self._idf, self._projection = idf, projection
         self._mean, self._whiten = mean, whiten
         self._surprisal = surprisal
         """Mean surprisal of the reference, given to prompts without one; None: not used."""
+        self._encoder = encoder
+        """What the projection is of; None: the weighted n-grams."""
 
     @classmethod
-    def fit(cls, texts: Sequence[str], surprisals: Sequence[float | None] = ()) -> tuple[Features, Array]:
+    def fit(
+        cls, texts: Sequence[str], surprisals: Sequence[float | None] = (), encoder: Encoder | None = None
+    ) -> tuple[Features, Array]:
         """Fit on the reference and return the features with the reference's own vectors, shape (n, d).
 
         The reference's unknown shares are leave-one-out (a gram that only this text has is unknown to the others), so
@@ -62,14 +76,16 @@ class Features:
             frequency[found] += 1.0
         n = len(texts)
         idf = np.where(frequency > 0, np.log((1.0 + n) / (1.0 + frequency)) + 1.0, 0.0)
-        projection = _directions(grams, idf)
+        embedded = None if encoder is None else _rows(encoder, texts)
+        projection = _directions(grams, idf) if embedded is None else _principal(embedded)
         usual = _usual(surprisals, n)
         given = list(surprisals) if usual is not None else [None] * n
-        features = cls(idf, projection, np.zeros(1), np.eye(1), usual)
+        features = cls(idf, projection, np.zeros(1), np.eye(1), usual, encoder)
+        rows = [None] * n if embedded is None else list(embedded)
         raw = np.array(
             [
-                features._raw(found, text, surprisal, frequency)
-                for found, text, surprisal in zip(grams, texts, given, strict=True)
+                features._raw(found, text, surprisal, row, frequency)
+                for found, text, surprisal, row in zip(grams, texts, given, rows, strict=True)
             ]
         )
         features._mean = raw.mean(axis=0)
@@ -86,20 +102,31 @@ class Features:
         found = hashed_array(text, BUCKETS)
         if not len(found):
             return np.zeros(self.size)
-        vector = (self._raw(found, text, surprisal, None) - self._mean) @ self._whiten
-        return np.clip(vector, -CLIP, CLIP)
+        row = None if self._encoder is None else _rows(self._encoder, [text])[0]
+        vector = (self._raw(found, text, surprisal, row) - self._mean) @ self._whiten
+        return np.minimum(np.maximum(vector, -CLIP), CLIP)
 
     def _raw(
-        self, found: Sequence[int] | NDArray[np.int64], text: str, surprisal: float | None, frequency: Array | None
+        self,
+        found: Sequence[int] | NDArray[np.int64],
+        text: str,
+        surprisal: float | None,
+        row: Array | None,
+        frequency: Array | None = None,
     ) -> Array:
-        """Unwhitened vector; with ``frequency`` the text is one of the reference and left out of it."""
-        weight = self._idf[found]
+        """Unwhitened vector. ``row``: the encoder's, where there is one; with ``frequency`` the text is one of the
+        reference and left out of it.
+        """
+        weight = self._idf.take(found)
         vector = np.empty(self._projection.shape[1] + _EXTRA)
-        norm = math.sqrt(float(weight @ weight)) or 1.0
-        vector[:-_EXTRA] = weight @ self._projection[found] / norm
+        if row is None:
+            norm = math.sqrt(float(weight @ weight)) or 1.0
+            vector[:-_EXTRA] = weight @ self._projection.take(found, axis=0) / norm
+        else:
+            vector[:-_EXTRA] = row @ self._projection
         vector[-3] = math.log1p(len(text))
-        known = weight > 0.0 if frequency is None else frequency[found] > 1.0
-        vector[-2] = 1.0 - float(known.mean()) if len(found) else 0.0
+        known = weight if frequency is None else frequency[found] > 1.0
+        vector[-2] = 1.0 - np.count_nonzero(known) / len(found) if len(found) else 0.0
         vector[-1] = 0.0
         if self._surprisal is not None:
             sampled = surprisal is not None and math.isfinite(surprisal)
@@ -114,13 +141,21 @@ class Features:
             "mean": pack(self._mean),
             "whiten": pack(self._whiten),
             "surprisal": self._surprisal,
+            "encoder": HASHED if self._encoder is None else self._encoder.name,
         }
 
     @classmethod
-    def from_dict(cls, stored: dict[str, Any]) -> Features:
-        """Inverse of ``to_dict``."""
+    def from_dict(cls, stored: dict[str, Any], encoder: Encoder | None = None) -> Features:
+        """Inverse of ``to_dict``, with the encoder that it was fitted with.
+
+        Raises:
+            ValueError: with another one.
+        """
+        name = HASHED if encoder is None else encoder.name
+        if stored["encoder"] != name:
+            raise ValueError(f"expected features of {name}, got those of {stored['encoder']}: fit them anew")
         idf, projection, mean, whiten = (unpack(stored[name]) for name in ("idf", "projection", "mean", "whiten"))
-        return cls(idf, projection, mean, whiten, stored["surprisal"])
+        return cls(idf, projection, mean, whiten, stored["surprisal"], encoder)
 
 
 def pack(array: Array) -> dict[str, Any]:
@@ -150,6 +185,19 @@ def _directions(all_grams: list[list[int]], idf: Array) -> Array:
     keep = [i for i in np.argsort(values)[::-1][:DIMENSIONS] if values[i] > 1e-6 * max(values[-1], 1e-12)]
     left = vectors[:, keep] / np.sqrt(values[keep])
     return rows.T.astype(np.float64) @ left
+
+
+def _rows(encoder: Encoder, texts: Sequence[str]) -> Array:
+    """The encoder's vectors at length one, shape (n, d)."""
+    found = np.asarray(encoder.encode(texts), dtype=np.float64)
+    return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+
+
+def _principal(rows: Array) -> Array:
+    """Leading principal directions of the reference's vectors, shape (d, k)."""
+    values, vectors = np.linalg.eigh(np.cov(rows, rowvar=False))  # ascending
+    keep = [i for i in range(len(values) - 1, -1, -1) if values[i] > 1e-12 * max(values[-1], 1e-12)]
+    return np.ascontiguousarray(vectors[:, keep[:DIMENSIONS]])  # as it is restored: sums depend on the layout
 
 
 def _whitening(raw: Array) -> Array:

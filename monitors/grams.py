@@ -42,16 +42,16 @@ def word_grams(tokens: list[str]) -> list[str]:
 
 
 @lru_cache(maxsize=_CACHED_WORDS)
-def _word_hashes(word: str) -> tuple[int, ...]:
-    """Hash of the word and of its runs of 3 and 4 characters, edges included: those survive typos and inflections."""
+def _word_buckets(word: str, buckets: int) -> frozenset[int]:
+    """Of the word and of its runs of 3 and 4 characters, edges included: those survive typos and inflections."""
     padded = f"<{word}>"
     runs = ["#" + padded[i : i + width] for width in _CHARS for i in range(len(padded) - width + 1)]
-    return tuple(crc32(gram.encode()) for gram in (word, *runs))
+    return frozenset(bucket(gram, buckets) for gram in (word, *runs))
 
 
 @lru_cache(maxsize=_CACHED_WORDS)
-def _pair_hash(left: str, right: str) -> int:
-    return crc32(f"{left} {right}".encode())
+def _pair_bucket(left: str, right: str, buckets: int) -> int:
+    return bucket(f"{left} {right}", buckets)
 
 
 def bucket(gram: str, buckets: int) -> int:
@@ -66,16 +66,21 @@ def hashed(text: str, buckets: int) -> list[int]:
 
 def hashed_words(tokens: list[str], buckets: int) -> list[int]:
     """The same from the words of a text."""
+    return sorted(_distinct(tokens, buckets))
+
+
+def _distinct(tokens: list[str], buckets: int) -> set[int]:
     if not tokens:
-        return []
-    found = {h % buckets for token in tokens for h in _word_hashes(token)}
-    found.update(_pair_hash(a, b) % buckets for a, b in pairwise([_EDGE, *tokens, _EDGE]))
-    return sorted(found)
+        return set()
+    found = {_pair_bucket(a, b, buckets) for a, b in pairwise([_EDGE, *tokens, _EDGE])}
+    return found.union(*[_word_buckets(token, buckets) for token in tokens])
 
 
 @lru_cache(maxsize=8)
 def hashed_array(text: str, buckets: int) -> NDArray[np.int64]:
     """``hashed`` as a read-only array; the newest few are kept, since several detectors look at one event."""
-    found = np.array(hashed(text, buckets), dtype=np.int64)
+    distinct = _distinct(words(text), buckets)
+    found = np.fromiter(distinct, dtype=np.int64, count=len(distinct))
+    found.sort()
     found.setflags(write=False)
     return found

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from monitors.phrases import AGREEMENTS, REFUSALS, one_of
 from streams.events import Exchange
 
 Event = Literal["error", "slow_first_token", "slow_reply", "flagged", "refusal", "overlong", "malformed", "agreement"]
@@ -25,19 +26,8 @@ LEAST_UNSTREAMED: Final = 32
 
 _OPENING: Final = 200
 """Characters of a reply in which a refusal or an agreement is looked for: that is where they stand."""
-_REFUSAL: Final = re.compile(
-    r"\bI(?:'|\u2019)?m (?:sorry,? but|unable to|not able to)\b"
-    r"|\bI (?:cannot|can(?:'|\u2019)t|won(?:'|\u2019)t|am unable to|am not able to)"
-    r" (?:help|assist|provide|answer|do that|comply|discuss|share)\b"
-    r"|\bas an AI\b",
-    re.IGNORECASE,
-)
-_AGREEMENT: Final = re.compile(
-    r"\s*(?:you(?:'|\u2019)?(?:re| are) (?:absolutely |completely |totally |so )?right"
-    r"|(?:what an? )?(?:great|excellent|good|fantastic) (?:question|point|idea)"
-    r"|i (?:completely|totally|fully) agree)\b",
-    re.IGNORECASE,
-)
+_REFUSAL: Final = one_of(REFUSALS.values())
+_AGREEMENT: Final = one_of(AGREEMENTS.values())
 _JSON: Final = re.compile(r'\{\s*["}]|\[\s*[\[{"]')
 
 
@@ -61,7 +51,8 @@ def happened(spec: GuardrailSpec, exchange: Exchange) -> bool:
     """Whether the exchange is such an event.
 
     A failing candidate that was retried on the champion is an error although the client saw none, and what the
-    champion then said is not the candidate's behaviour. Refusals and agreement are told by how English replies begin.
+    champion then said is not the candidate's behaviour. Refusals and agreement are told by how replies begin, in
+    the languages of ``phrases``.
     """
     if spec.event == "error":
         return failed(exchange)
@@ -81,7 +72,7 @@ def happened(spec: GuardrailSpec, exchange: Exchange) -> bool:
         case "refusal":
             return _REFUSAL.search(exchange.completion[:_OPENING]) is not None
         case "agreement":
-            return _AGREEMENT.match(exchange.completion[:_OPENING]) is not None
+            return _AGREEMENT.match(exchange.completion[:_OPENING].lstrip()) is not None
         case "malformed":
             return malformed(exchange.completion)
 

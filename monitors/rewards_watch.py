@@ -12,11 +12,10 @@ from monitors.alarms import AlarmKind, Evidence
 from monitors.answers import Answers
 from monitors.detectors.esr import Esr, Side, cautious_level
 from monitors.detectors.informers import Informer
+from monitors.feedback_rate import FeedbackRate
 from monitors.identity_cap import IdentityCap
+from monitors.level import Level
 from monitors.watch_config import WatchConfig
-
-_RATE_EVERY: Final = 50
-"""Exchanges over which the share of rated ones is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,8 @@ SIGNALS: Final = (
 
 
 class RewardWatch:
-    """Learns the levels from the first ``reward_reference`` counted rewards, then watches.
+    """Learns the levels from the first ``reward_reference`` counted rewards, over ``reference_span_s`` at least, then
+    watches. Levels follow the hour of the week where those rewards span one.
 
     Each signal has its alarm once, until ``rebase``.
     """
@@ -59,14 +59,15 @@ class RewardWatch:
     def __init__(self, config: WatchConfig) -> None:
         self._config = config
         self._cap = IdentityCap(config.identity_cap, config.identity_window)
-        self._rated, self._rated_from = 0, 0
-        self._rate = Informer("feedback_rate")
+        self._rate = FeedbackRate(config.reference_span_s)
+        self._levels = {signal.name: Level() for signal in SIGNALS}
         self.rebase()
 
     def rebase(self) -> None:
         """Learn the levels anew: another version answers."""
-        self._count = 0
-        self._sums = [[0.0, 0.0] for _ in SIGNALS]
+        self._known = False
+        for level in self._levels.values():
+            level.forget()
         self._sides: dict[str, Esr] = {}
         self._informer = Informer("reward")
         self._answers = Answers()
@@ -74,40 +75,46 @@ class RewardWatch:
     @property
     def takes(self) -> bool:
         """Whether the levels are known, so that the novelty of a rated prompt is of use."""
-        return self._count >= self._config.reward_reference
+        return self._known
 
     def observe(
-        self, identity: str, reward: float, index: int, corrected: bool, novelty: float | None, text: str
+        self,
+        identity: str,
+        reward: float,
+        index: int,
+        corrected: bool,
+        novelty: float | None,
+        text: str,
+        at: float | None = None,
     ) -> list[Found]:
         """One reward and the exchange count at its arrival; what it completes. Rewards outside [0, 1] are ignored.
 
-        ``novelty``: rank of its prompt among the reference, None where there is none.
+        ``novelty``: rank of its prompt among the reference, None where there is none; ``at``: when it was asked.
         """
         if not 0.0 <= reward <= 1.0 or not self._cap.admit(identity, index):
             return []
-        found = self._rates(index)
-        found += [
-            Found(AlarmKind.REWARD, name, False, {"signal": "reward", "level": self._informer.level, "value": reward})
-            for name in self._informer.update(reward)
-        ]
+        found = [Found(AlarmKind.FEEDBACK, name, False, evidence) for name, evidence in self._rate.update(index, at)]
         values = {"reward_fall": reward, "correction_rise": float(corrected), "reward_rise": reward}
-        if not self.takes:
-            self._learn(values)
+        usually = self._levels["reward_fall"].offset(at)
+        # Where the clock matters nothing is told before it is known: an evening would look like a change.
+        if self._levels["reward_fall"].season_known or not self._config.reference_span_s:
+            found += self._inform(reward, usually)
+        if not self._known:
+            self._learn(values, at)
             return found
-        self._answers.append(reward, novelty, corrected, text)
+        self._answers.append(reward - usually, novelty, corrected, text)
         for signal in SIGNALS:
             side = self._sides.get(signal.name)
-            if side is not None and side.update(values[signal.name]):
+            if side is not None and side.update(values[signal.name], self._levels[signal.name].offset(at)):
                 found.append(Found(signal.kind, side.name, signal.primary, self._evidence(signal, side)))
                 del self._sides[signal.name]
         return found
 
     def _evidence(self, signal: Signal, side: Esr) -> Evidence:
-        usual = {s.name: sums[0] / self._count for s, sums in zip(SIGNALS, self._sums, strict=True)}
         numbers: Evidence = {
             "signal": signal.name,
             "direction": side.side,
-            "usual": usual[signal.name],
+            "usual": self._levels[signal.name].mean,
             "p0": side.level,
             "e": side.statistic,
             "threshold": side.threshold,
@@ -115,7 +122,7 @@ class RewardWatch:
         }
         if not signal.primary:
             return numbers
-        why = self._answers.explain(usual["reward_fall"])
+        why = self._answers.explain(self._levels["reward_fall"].mean)
         return {
             **numbers,
             "cause": why.cause,
@@ -125,44 +132,37 @@ class RewardWatch:
             "terms": list(why.words),
         }
 
-    def _rates(self, index: int) -> list[Found]:
-        """The share of exchanges that are rated, told to people: a silent feedback route looks like contentment."""
-        self._rated += 1
-        passed = index - self._rated_from
-        if passed < _RATE_EVERY:
-            return []
-        rate, self._rated, self._rated_from = self._rated / passed, 0, index
-        return [
-            Found(
-                AlarmKind.FEEDBACK, name, False, {"signal": "feedback_rate", "level": self._rate.level, "value": rate}
-            )
-            for name in self._rate.update(rate)
-        ]
+    def _inform(self, reward: float, offset: float) -> list[Found]:
+        names = self._informer.update(reward - offset)
+        evidence: Evidence = {"signal": "reward", "level": self._informer.level, "value": reward}
+        return [Found(AlarmKind.REWARD, name, False, evidence) for name in names]
 
-    def _learn(self, values: dict[str, float]) -> None:
-        self._count += 1
-        for signal, sums in zip(SIGNALS, self._sums, strict=True):
-            sums[0] += values[signal.name]
-            sums[1] += values[signal.name] ** 2
-        if not self.takes:
+    def _learn(self, values: dict[str, float], at: float | None) -> None:
+        config = self._config
+        for name, level in self._levels.items():
+            level.append(values[name], at)
+        if not all(
+            x.count >= config.reward_reference and x.spans(config.reference_span_s) for x in self._levels.values()
+        ):
             return
-        for signal, (total, squares) in zip(SIGNALS, self._sums, strict=True):
-            mean = total / self._count
-            variance = max(squares / self._count - mean * mean, 0.25 / self._count)
-            errors, clumping = self._config.reward_errors, self._config.reward_clumping
-            level = cautious_level(mean, variance, self._count, signal.side, errors, clumping)
-            threshold = signal.divisor * self._config.events_between_false_alarms
-            self._sides[signal.name] = Esr(signal.side, level, threshold)
+        self._known = True
+        for signal in SIGNALS:
+            level = self._levels[signal.name]
+            level.settle(config.reward_clumping)
+            variance = max(level.variance, 0.25 / level.count)
+            errors, clumping = config.reward_errors, config.reward_clumping
+            cautious = cautious_level(level.mean, variance, level.count, signal.side, errors, clumping)
+            self._sides[signal.name] = Esr(signal.side, cautious, signal.divisor * config.events_between_false_alarms)
 
     def dump(self) -> dict[str, Any]:
         """JSON-able state."""
         return {
-            "count": self._count,
-            "sums": [list(sums) for sums in self._sums],
+            "known": self._known,
+            "levels": {name: level.dump() for name, level in self._levels.items()},
             "sides": {name: side.dump() for name, side in self._sides.items()},
             "cap": self._cap.dump(),
             "informer": self._informer.dump(),
-            "rate": [self._rated, self._rated_from, self._rate.dump()],
+            "rate": self._rate.dump(),
             "answers": self._answers.dump(),
         }
 
@@ -170,12 +170,11 @@ class RewardWatch:
     def load(cls, config: WatchConfig, stored: dict[str, Any]) -> RewardWatch:
         """Inverse of ``dump``."""
         watch = cls(config)
-        watch._count = stored["count"]
-        watch._sums = [list(sums) for sums in stored["sums"]]
+        watch._known = stored["known"]
+        watch._levels = {name: Level.load(level) for name, level in stored["levels"].items()}
         watch._sides = {name: Esr.load(side) for name, side in stored["sides"].items()}
         watch._cap.load(stored["cap"])
         watch._informer = Informer.load(stored["informer"])
-        watch._rated, watch._rated_from = stored["rate"][:2]
-        watch._rate = Informer.load(stored["rate"][2])
+        watch._rate = FeedbackRate.load(config.reference_span_s, stored["rate"])
         watch._answers = Answers.load(stored["answers"])
         return watch

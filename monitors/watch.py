@@ -17,19 +17,16 @@ import math
 from typing import Any, Literal
 
 from monitors.alarms import Alarm, AlarmKind, Evidence, SliceModel, alarm_id
-from monitors.answers import FAMILIAR
-from monitors.confirm import Seen, Strangeness, confirm
-from monitors.detectors import classifier_bet, mewma
-from monitors.detectors.blocks import Blocks
-from monitors.detectors.classifier_bet import KEPT, ClassifierBet
+from monitors.confirm import Seen
+from monitors.detectors.classifier_bet import KEPT
 from monitors.detectors.informers import Informer
-from monitors.detectors.mewma import Mewma
-from monitors.features import BUCKETS, Features
+from monitors.encoders import Encoder, encoder_of
+from monitors.features import BUCKETS
+from monitors.fitted import Fitted
 from monitors.grams import hashed_array
 from monitors.identity_cap import IdentityCap
 from monitors.recent import Recent
 from monitors.rewards_watch import RewardWatch
-from monitors.slices import BuiltSlice, build_slice
 from monitors.warming import Warming
 from monitors.watch_config import WatchConfig
 from streams.events import Exchange
@@ -37,7 +34,6 @@ from streams.events import Exchange
 __all__ = ["Watch", "WatchConfig"]
 
 Phase = Literal["warming", "watching", "suspected", "alarmed"]
-_INPUT_DETECTORS = 2
 _PATIENT_LOOKS, _HOPE = 2, 0.25
 """From this look on (the third) a suspicion with a larger p-value is dismissed early, so that the watch looks again."""
 _BEFORE_RISING = 16
@@ -54,25 +50,28 @@ class Watch:
     are held.
     """
 
-    def __init__(self, config: WatchConfig, seed: int = 0) -> None:
+    def __init__(self, config: WatchConfig, seed: int = 0, encoder: Encoder | None = None) -> None:
+        """``encoder``: in place of the one that the config names.
+
+        Raises:
+            EncoderUnusable: when the config names one that cannot be loaded.
+        """
         self._config, self._seed = config, seed
+        self._encoder = encoder or encoder_of(config.encoder)
         self._phase: Phase = "warming"
         self._index = 0
         self._counted = 0
         self._capped = 0
         self._cap = IdentityCap(config.identity_cap, config.identity_window)
         self._warming = self._new_warming()
-        self._reference: list[Seen] = []
-        self._features: Features | None = None
-        self._mewma: Mewma | None = None
-        self._bet: ClassifierBet | None = None
+        self._fitted: Fitted | None = None
+        """None while warming."""
         self._recent = Recent(config.recent_size)
         self._suspicion: dict[str, Any] | None = None
         self._onset = 0
         """Counted events before the alarm's window began; prompts from there on are what the alarm is about."""
         self._since_reset = 0
         self._rebased: dict[str, Any] | None = None
-        self._fitted_blob: bytes | None = None
         self._rewards = RewardWatch(config)
         self._informers = {name: Informer(name) for name in _INFORMERS}
 
@@ -126,8 +125,9 @@ class Watch:
         if exchange.arm in ("canary", "holdback"):
             return []
         text = exchange.prompt
-        novelty = self._bet.novelty_of(text) if self._bet is not None and self._rewards.takes else None
-        found = self._rewards.observe(exchange.identity, reward, self._index, corrected, novelty, text)
+        novelty = self._fitted.novelty_of(text) if self._fitted is not None and self._rewards.takes else None
+        asked = _finite(exchange.received_at)
+        found = self._rewards.observe(exchange.identity, reward, self._index, corrected, novelty, text, asked)
         return [
             self._alarm(exchange, one.kind, one.detector, one.primary, True, one.evidence, None, one.detector, sent_at)
             for one in found
@@ -140,31 +140,33 @@ class Watch:
         are kept as the record of the newest re-reference.
         """
         since = self._counted - self._onset if self._phase == "alarmed" else self._config.reference_size
-        config = self._config
-        newest = self._recent.newest(min(since, config.reference_size))
-        self._warming = Warming(config.reference_size, config.reference_span_s, newest)
         self._rebased = {"at": now, "reason": reason}
-        self._suspicion = None
         self._rewards.rebase()
-        self._phase = "warming"
-        self._features = self._mewma = self._bet = self._fitted_blob = None
-        self._fit_when_full()
+        self._take_reference(since)
 
     def slice_now(self) -> SliceModel | None:
         """The alarm's slice learned anew from all prompts since its onset; None when no alarm stands or too few came.
 
         Call it when the buffer is built, and freeze the answer before the rollout's first assignment.
         """
-        if self._phase != "alarmed":
+        if self._phase != "alarmed" or self._fitted is None:
             return None
         window = self._recent.newest(min(self._counted - self._onset, self._config.recent_size))
-        built = self._build_slice(window)
+        built = self._fitted.build_slice(window, self._seed)
         return built.model if built else None
 
     # ------------------------------------------------------------------------------------------------------ inside
 
     def _new_warming(self) -> Warming:
         return Warming(self._config.reference_size, self._config.reference_span_s)
+
+    def _take_reference(self, since: int) -> None:
+        """The newest ``since`` prompts are what is usual."""
+        config = self._config
+        newest = self._recent.newest(min(since, config.reference_size))
+        self._warming = Warming(config.reference_size, config.reference_span_s, newest)
+        self._suspicion, self._fitted, self._phase = None, None, "warming"
+        self._fit_when_full()
 
     def _inform(self, exchange: Exchange) -> list[Alarm]:
         values = {
@@ -183,46 +185,32 @@ class Watch:
         """Once the reference is full: fit the features, set the thresholds, begin to watch."""
         if not self._warming.full:
             return
-        config, rate = self._config, self._warming.events_an_hour
-        self._reference = self._warming.held
+        reference, rate = self._warming.held, self._warming.events_an_hour
         self._warming = self._new_warming()
-        texts = [s.text for s in self._reference]
-        self._features, vectors = Features.fit(texts, [s.surprisal for s in self._reference])
-        each = config.events_between_suspicions * _INPUT_DETECTORS
-        sessions, times = [s.session for s in self._reference], [s.at for s in self._reference]
-        blocks = Blocks(sessions, times, rate)
-        self._mewma = Mewma(self._features.size, mewma.calibrate(vectors, blocks, each, self._seed))
-        self._bet = ClassifierBet(texts, sessions)
-        kept = self._bet.nearest.positions
-        blocks = Blocks([sessions[i] for i in kept], [times[i] for i in kept], rate)
-        self._bet.threshold = classifier_bet.calibrate(self._bet, blocks, each, self._seed)
-        self._fitted_blob = None
+        between = self._config.events_between_suspicions
+        self._fitted = Fitted.fit(reference, rate, between, self._seed, self._encoder)
         self._since_reset = 0
         self._phase = "watching"
 
     def _look(self, seen: Seen) -> None:
-        assert self._features is not None and self._mewma is not None and self._bet is not None
+        assert self._fitted is not None
         self._since_reset += 1
-        shifted = self._mewma.update(self._features.transform(seen.text, seen.surprisal))
-        told = self._bet.update(seen.text)
-        if shifted or told:
+        told = self._fitted.update(seen)
+        if told is not None:
             self._phase = "suspected"
             self._suspicion = {
-                "detector": self._bet.name if told else self._mewma.name,
+                "detector": told,
                 "at_event": self._index,
                 "look": 0,
-                "rising": min(self._bet.rising + _BEFORE_RISING, self._config.confirm_before),
+                "rising": min(self._fitted.rising + _BEFORE_RISING, self._config.confirm_before),
                 "confirmed": None,
                 "counted": self._counted,
-                "t2": self._mewma.statistic,
-                "t2_threshold": self._mewma.threshold,
-                "log_e": self._bet.statistic,
-                "log_e_threshold": self._bet.threshold,
+                **self._fitted.figures(),
             }
 
     def _second_look(self, exchange: Exchange) -> list[Alarm]:
         """Collect fresh events; with enough of them confirm or dismiss, and once confirmed speak with a slice."""
-        assert self._suspicion is not None
+        assert self._suspicion is not None and self._fitted is not None
         if self._suspicion["confirmed"] is None:
             confirmed, dismissed = self._try_to_confirm(exchange)
             if not confirmed:
@@ -230,15 +218,18 @@ class Watch:
         config = self._config
         since = self._counted - int(self._suspicion["counted"])
         window = self._recent.newest(since + int(self._suspicion["rising"]))
-        if since < config.slice_events and (since % _STRANGE_EVERY or self._strange(window) < config.slice_strange):
+        if since < config.slice_events and (
+            since % _STRANGE_EVERY or self._fitted.strange(window) < config.slice_strange
+        ):
             return []
-        built = self._build_slice(window)
+        built = self._fitted.build_slice(window, self._seed)
         figures: Evidence = self._suspicion["confirmed"] or {}
         found: Evidence = {
             **figures,
             "share": built.share if built else 0.0,
             "cause": "new_inputs",
             "terms": list(built.model.terms) if built else [],
+            **self._fitted.language(window),
         }
         detector, evidence = str(self._suspicion["detector"]), _evidence(self._suspicion, found)
         model = built.model if built else None
@@ -250,7 +241,7 @@ class Watch:
 
     def _try_to_confirm(self, exchange: Exchange) -> tuple[bool, list[Alarm]]:
         """One look when it is due: whether it confirms; and the alarm that was dismissed, if it was the last."""
-        assert self._suspicion is not None and self._bet is not None
+        assert self._suspicion is not None and self._fitted is not None
         config = self._config
         since = self._counted - int(self._suspicion["counted"])
         look = int(self._suspicion["look"])
@@ -261,14 +252,7 @@ class Watch:
         before = self._recent.newest(since + config.confirm_before)[: -len(fresh)]
         # The looks share the level (Bonferroni): a strong drift is confirmed at the first one.
         alpha = config.confirm_alpha / len(config.confirm_sizes)
-        nearest, all_since = self._bet.nearest, self._recent.newest(since)
-        strange = Strangeness(
-            [self._reference[i] for i in nearest.positions],
-            nearest.scores.tolist(),
-            all_since,
-            [nearest.score(hashed_array(s.text, BUCKETS)) for s in all_since],
-        )
-        result = confirm(self._reference, before, fresh, strange, self._seed + self._index, alpha)
+        result = self._fitted.confirm(before, fresh, self._recent.newest(since), self._seed + self._index, alpha)
         figures: Evidence = {
             "auc": result.auc,
             "test": result.test,
@@ -287,27 +271,11 @@ class Watch:
         self._rearm()
         return False, [self._alarm(exchange, AlarmKind.INPUT, detector, True, False, evidence, None, "dismissed")]
 
-    def _strange(self, window: list[Seen]) -> float:
-        """Strange prompts in the window beyond those that the reference would have."""
-        assert self._bet is not None
-        ranks = [self._bet.novelty_of(s.text) or 0.0 for s in window]
-        return sum(rank > FAMILIAR for rank in ranks) - (1.0 - FAMILIAR) * len(ranks)
-
-    def _build_slice(self, window: list[Seen]) -> BuiltSlice | None:
-        return build_slice(
-            [s.text for s in self._reference],
-            [s.text for s in window],
-            self._seed,
-            sessions=([f"r{s.session}" for s in self._reference], [s.session for s in window]),
-        )
-
     def _rearm(self) -> None:
         """Back to watching with the same reference and no wealth; what came meanwhile is learned all the same."""
-        assert self._mewma is not None and self._bet is not None
-        self._mewma.reset()
-        self._bet.reset()
+        assert self._fitted is not None
         meanwhile = self._recent.newest(KEPT)
-        self._bet.learn(seen.text for seen in meanwhile)
+        self._fitted.rearm(meanwhile)
         self._since_reset = len(meanwhile)
         self._suspicion = None
         self._phase = "watching"
@@ -345,15 +313,11 @@ class Watch:
         ``fitted`` (about a megabyte or two) is the same object until the next re-reference; closed ``recent-*`` chunks
         never change.
         """
-        if self._fitted_blob is None and self._features is not None:
-            assert self._mewma is not None
-            reference = [s.row() for s in self._reference]
-            self._fitted_blob = _json({"features": self._features.to_dict(), "reference": reference})
         parts = {"moving": _json(self._moving()), **self._recent.dump_parts()}
         if self._phase == "warming":
             parts["warming"] = _json(self._warming.dump())
-        if self._fitted_blob is not None:
-            parts["fitted"] = self._fitted_blob
+        if self._fitted is not None:
+            parts["fitted"] = self._fitted.blob()
         return parts
 
     def _moving(self) -> dict[str, Any]:
@@ -368,17 +332,19 @@ class Watch:
             "cap": self._cap.dump(),
             "suspicion": self._suspicion,
             "rebased": self._rebased,
-            "mewma": self._mewma.dump() if self._mewma else None,
-            "bet": self._bet.dump() if self._bet else None,
+            **(self._fitted.moving() if self._fitted else {"mewma": None, "bet": None}),
             "rewards": self._rewards.dump(),
             "informers": {name: informer.dump() for name, informer in self._informers.items()},
         }
 
     @classmethod
-    def load_parts(cls, config: WatchConfig, parts: dict[str, bytes]) -> Watch:
-        """Inverse of ``dump_parts``; goes on bit for bit as the dumped watch would have."""
+    def load_parts(cls, config: WatchConfig, parts: dict[str, bytes], encoder: Encoder | None = None) -> Watch:
+        """Inverse of ``dump_parts``; goes on bit for bit as the dumped watch would have.
+
+        With another encoder than it was fitted with it takes the newest prompts as its reference, else waits for them.
+        """
         moving = json.loads(parts["moving"])
-        watch = cls(config, int(moving["seed"]))
+        watch = cls(config, int(moving["seed"]), encoder)
         watch._phase = moving["phase"]
         watch._index, watch._counted, watch._capped = moving["index"], moving["counted"], moving["capped"]
         watch._onset, watch._since_reset = moving["onset"], moving["since_reset"]
@@ -389,23 +355,18 @@ class Watch:
         watch._recent = Recent.load_parts(config.recent_size, parts)
         if moving["mewma"] is not None:  # else the stored fit is one that a rebase has ended
             watch._load_fitted(parts["fitted"], moving)
-        if watch._phase == "warming":
+        if moving["phase"] == "warming":
             stored = json.loads(parts["warming"])
             watch._warming = Warming.load(config.reference_size, config.reference_span_s, stored)
         return watch
 
     def _load_fitted(self, blob: bytes, moving: dict[str, Any]) -> None:
-        fitted = json.loads(blob)
-        self._features = Features.from_dict(fitted["features"])
-        self._reference = [Seen(*row) for row in fitted["reference"]]
-        self._mewma = Mewma.load(moving["mewma"])
-        # Prompts since the suspicion were not given to the detector.
+        # Prompts since the suspicion were not given to the detectors.
         after = self._counted - int(self._suspicion["counted"]) if self._suspicion else 0
         fed = min(self._since_reset, KEPT)
-        recent = [s.text for s in self._recent.newest(after + fed)][:fed]
-        texts, sessions = [s.text for s in self._reference], [s.session for s in self._reference]
-        self._bet = ClassifierBet.load(moving["bet"], texts, sessions, recent)
-        self._fitted_blob = blob
+        self._fitted = Fitted.load(blob, moving, self._recent.newest(after + fed)[:fed], self._encoder)
+        if self._fitted is None:
+            self._take_reference(self._config.reference_size)
 
     def dump(self) -> bytes:
         """The whole state in one blob."""

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from monitors.encoders import HASHED, PATTERN
+
 
 class WatchConfig(BaseModel):
     """When the monitors speak. Counts are events (exchanges that the identity cap let through)."""
@@ -17,7 +19,8 @@ class WatchConfig(BaseModel):
     reference_span_s: Annotated[float, Field(ge=0.0, le=28 * 86400.0)] = 0.0
     """Seconds that the reference must cover at least, thinned to ``reference_size``. 0: it is what came first, so that
     the watch begins at once. Traffic whose mix follows the clock needs 86,400 (a day) or 604,800 (a week), with a
-    larger ``reference_size``: an hour that the reference has not seen looks like drift."""
+    larger ``reference_size``: an hour that the reference has not seen looks like drift. Levels of rewards and
+    corrections are learned as long, and from a week on they follow the hour of the week."""
     events_between_false_alarms: Annotated[float, Field(ge=1_000)] = 50_000
     """The deployment's one budget: mean events between confirmed alarms without drift, over all primary detectors."""
     events_between_suspicions: Annotated[float, Field(ge=500)] = 2_000
@@ -35,6 +38,10 @@ class WatchConfig(BaseModel):
     """Strange prompts, above the usual share of them, with which it waits no longer."""
     recent_size: Annotated[int, Field(ge=500, le=20_000)] = 2000
     """Newest prompts that are kept, for slices and for the next reference."""
+    encoder: Annotated[str, Field(pattern=PATTERN)] = HASHED
+    """What prompts are turned into for the chart of their mean: ``hashed`` n-grams, which need nothing, or
+    ``sentence-transformers:PATH``, a model in a folder, which needs the extra homeostat[encoder] and costs milliseconds
+    of CPU an exchange. Another encoder makes the newest prompts the reference."""
     identity_cap: Annotated[int, Field(ge=1)] = 3
     """Events of one identity that count within ``identity_window``."""
     identity_window: Annotated[int, Field(ge=10)] = 300

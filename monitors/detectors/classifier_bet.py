@@ -21,7 +21,7 @@ import numpy as np
 
 from monitors.detectors.blocks import Blocks, Order, level
 from monitors.detectors.nearest import Grams, Nearest, ranked
-from monitors.detectors.rank_bets import BETS, log_gains, log_mean
+from monitors.detectors.rank_bets import BETS, log_gains, log_mean, one_log_gains, one_log_mean
 from monitors.features import BUCKETS, Array
 from monitors.grams import bucket, hashed_array, word_grams, words
 
@@ -72,8 +72,9 @@ class ClassifierBet:
         """Forget the recent traffic and the wealth."""
         self._recent: deque[Grams] = deque()
         self._counts = np.zeros(BUCKETS)
-        self._log_wealth: Array = np.zeros(2 * BETS)
-        self._risen: Order = np.zeros(2 * BETS, dtype=np.int64)
+        self._log_wealth = [0.0] * (2 * BETS)
+        """Of the bets on the classifier's rank, then of those on the novelty's."""
+        self._risen = [0] * (2 * BETS)
         self._events = 0
         self.statistic = 0.0
         self._refresh()
@@ -83,16 +84,18 @@ class ClassifierBet:
         found = hashed_array(text, BUCKETS)
         if not len(found):
             return False
-        self._risen = np.where(self._log_wealth <= 0.0, 1, self._risen + 1)
-        self._log_wealth = _bet(self._log_wealth, np.array([self._rank(found), self.nearest.rank(found)]))
-        self.statistic = float(log_mean(self._log_wealth))
+        gains = one_log_gains(self._rank(found)) + one_log_gains(self.nearest.rank(found))
+        before = self._log_wealth
+        self._risen = [1 if w <= 0.0 else n + 1 for w, n in zip(before, self._risen, strict=True)]
+        self._log_wealth = [(w if w > 0.0 else 0.0) + gain for w, gain in zip(before, gains, strict=True)]
+        self.statistic = one_log_mean(self._log_wealth)
         self._learn(found)
         return self.statistic > self.threshold
 
     @property
     def rising(self) -> int:
         """Events since the leading bet last had nothing: an estimate of how long the drift has lasted."""
-        return int(self._risen[int(np.argmax(self._log_wealth))])
+        return self._risen[self._log_wealth.index(max(self._log_wealth))]
 
     def novelty_of(self, text: str) -> float | None:
         """Rank of a prompt's novelty among the reference, without betting; None for a text without words."""
@@ -108,7 +111,7 @@ class ClassifierBet:
 
     def _rank(self, found: Grams) -> float:
         """Rank of the prompt's score among the reference's, in [0, 1); ties count against an alarm."""
-        return ranked(self._sorted, float(self._weights[found].sum()) / math.sqrt(len(found)))
+        return ranked(self._sorted, float(self._weights.take(found).sum()) / math.sqrt(len(found)))
 
     def _learn(self, found: Grams) -> None:
         self._recent.append(found)
@@ -121,13 +124,13 @@ class ClassifierBet:
 
     def _refresh(self) -> None:
         """Weights from the counts now, and the reference's scores under them."""
-        met = np.flatnonzero(self._counts)  # the others all have the weight of a gram that did not come
+        met = np.flatnonzero(self._counts > 0.0)  # the others all have the weight of a gram that did not come
         unmet = math.log(_SHRINK / (len(self._recent) + _SHRINK))
         self._weights: Array = np.full(BUCKETS, unmet)
         self._weights[met] += np.log1p(self._counts[met] / (_SHRINK * self._frequency[met]))
         left_out = np.full(BUCKETS, unmet)
         left_out[met] += np.log1p(self._counts[met] / (_SHRINK * self._without[met]))
-        self._scores: Array = np.add.reduceat(left_out[self._flat], self._starts) / np.sqrt(self._lengths)
+        self._scores: Array = np.add.reduceat(left_out.take(self._flat), self._starts) / np.sqrt(self._lengths)
         self._sorted: Array = np.sort(self._scores)
 
     def replayed(self, order: Order) -> Array:
@@ -154,8 +157,8 @@ class ClassifierBet:
     def dump(self) -> dict[str, Any]:
         """JSON-able state, without the prompts: ``load`` is given the newest ``KEPT`` of them again."""
         return {
-            "log_wealth": [float(w) for w in self._log_wealth],
-            "risen": [int(n) for n in self._risen],
+            "log_wealth": list(self._log_wealth),
+            "risen": list(self._risen),
             "events": self._events,
             "threshold": self.threshold,
         }
@@ -175,9 +178,9 @@ class ClassifierBet:
         detector._events = events - len(grams)
         for found in grams:
             detector._learn(found)
-        detector._log_wealth = np.array(stored["log_wealth"], dtype=np.float64)
-        detector._risen = np.array(stored["risen"], dtype=np.int64)
-        detector.statistic = float(log_mean(detector._log_wealth)) if events else 0.0
+        detector._log_wealth = [float(w) for w in stored["log_wealth"]]
+        detector._risen = [int(n) for n in stored["risen"]]
+        detector.statistic = one_log_mean(detector._log_wealth) if events else 0.0
         return detector
 
 
@@ -206,8 +209,3 @@ def calibrate(bet: ClassifierBet, blocks: Blocks, mean_events: float, seed: int)
         wealth = np.maximum(wealth, 0.0) + np.concatenate(gains)
         np.maximum(top, log_mean(wealth), out=top)
     return level(top, starts, length, mean_events)
-
-
-def _bet(log_wealth: Array, ranks: Array) -> Array:
-    """Wealth after one prompt: the bets on the classifier's rank, then those on the novelty's."""
-    return np.maximum(log_wealth, 0.0) + log_gains(ranks).T.reshape(-1)

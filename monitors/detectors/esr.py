@@ -14,6 +14,8 @@ Side = Literal["fall", "rise"]
 
 STAKES = (0.06, 0.12, 0.25, 0.5)
 """The best stake for a fall from .80 to .75 is .06, to .70 .12, to .60 .25; the last is for levels below one half."""
+_LOWEST = 0.02
+"""Levels closer to 0 or 1 are moved here: a single value must not decide."""
 _LARGEST = 1e280
 """Sums stop growing here: an alarm long past must not become infinite."""
 
@@ -24,7 +26,7 @@ class Esr:
     def __init__(self, side: Side, level: float, threshold: float) -> None:
         """``level``: p0, in the scale of the values; ``threshold``: mean events between false alarms."""
         self.side: Side = side
-        self.level = min(max(level, 0.02), 0.98)
+        self.level = min(max(level, _LOWEST), 1.0 - _LOWEST)
         self.threshold = threshold
         self.name = f"esr_{side}"
         self._sums = [0.0] * len(STAKES)
@@ -35,11 +37,15 @@ class Esr:
         """Mean of the sums."""
         return math.fsum(self._sums) / len(STAKES)
 
-    def update(self, value: float) -> bool:
-        """One value; outside [0, 1] or NaN it is ignored."""
+    def update(self, value: float, offset: float = 0.0) -> bool:
+        """One value; outside [0, 1] or NaN it is ignored.
+
+        ``offset``: what its hour usually adds to the level. Any p0 that is known before the value keeps the guarantee.
+        """
         if not 0.0 <= value <= 1.0:
             return False
-        y, p0 = (value, self.level) if self.side == "fall" else (1.0 - value, 1.0 - self.level)
+        level = min(max(self.level + offset, _LOWEST), 1.0 - _LOWEST) if offset else self.level
+        y, p0 = (value, level) if self.side == "fall" else (1.0 - value, 1.0 - level)
         gain = (p0 - y) / (1.0 - p0)
         self._sums = [
             min((m + 1.0) * (1.0 + stake * gain), _LARGEST) for m, stake in zip(self._sums, STAKES, strict=True)

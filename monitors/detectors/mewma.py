@@ -8,6 +8,7 @@ control charts via bootstrap methods", Scandinavian Journal of Statistics 2013).
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ class Mewma:
 
     def update(self, vector: Array) -> bool:
         """One event, a whitened vector of shape (d,); vectors that are not finite are ignored."""
-        if not np.isfinite(vector).all():
+        if not math.isfinite(float(vector.sum())):
             return False
         self._events += 1
         self._mean = (1.0 - SMOOTHING) * self._mean + SMOOTHING * vector

@@ -56,10 +56,22 @@ class Nearest:
         self._rows = np.zeros((int(common.sum()), self._size), dtype=np.float32)
         dense = common[flat]
         self._rows[self._row_of[flat[dense]], owner[dense]] = values[dense]
-        rare = ~dense
-        order = np.argsort(flat[rare], kind="stable")
-        self._holders, self._weights = owner[rare][order], values[rare][order]
-        self._starts = np.concatenate([[0], np.cumsum(np.bincount(flat[rare], minlength=BUCKETS))])
+        self._list_rare(flat[~dense], owner[~dense], values[~dense])
+
+    def _list_rare(self, flat: Grams, owner: Grams, values: NDArray[np.float32]) -> None:
+        """The prompts that hold each rare gram, in lists of one width: what is missing weighs nothing.
+
+        ``_row_of`` of a rare gram is -2 minus its list, of one that no prompt holds -1.
+        """
+        order = np.argsort(flat, kind="stable")
+        rare, first, held = np.unique(flat[order], return_index=True, return_counts=True)
+        self._row_of[rare] = -2 - np.arange(len(rare))
+        at = (np.repeat(np.arange(len(rare)), held), np.arange(len(flat)) - np.repeat(first, held))
+        width = int(held.max()) if len(rare) else 0
+        self._holders = np.zeros((len(rare), width), dtype=np.int64)
+        self._shares = np.zeros((len(rare), width))
+        self._holders[at] = owner[order]
+        self._shares[at] = values[order] * self._idf[flat[order]]
 
     def rank(self, found: Grams) -> float:
         """Share of the reference that is less strange than the prompt, in [0, 1); equally strange ones do not count.
@@ -74,28 +86,28 @@ class Nearest:
 
     def _score(self, found: Grams, without: list[int] | None) -> float:
         """Minus the mean similarity to the nearest prompts, those at ``without`` left out."""
-        similar = self._similarities(found)
+        weight = self._idf.take(found)
+        similar = self._products(weight, self._row_of.take(found))
+        norm = math.sqrt(float(weight @ weight))
         if without is not None:
-            similar[without] = -1.0
-        k = min(NEIGHBOURS, self._size)
-        return -float(np.partition(similar, self._size - k)[self._size - k :].mean())
+            similar[without] = -norm
+        left = self._size - min(NEIGHBOURS, self._size)
+        similar.partition(left)
+        nearest: list[float] = similar[left:].tolist()
+        return -math.fsum(nearest) / len(nearest) / norm
 
-    def _similarities(self, found: Grams) -> NDArray[np.float32]:
-        """Cosine to each reference prompt, shape (n,)."""
-        weight, row = self._idf[found], self._row_of[found]
+    def _products(self, weight: NDArray[np.float32], row: Grams) -> Array:
+        """Scalar product with each reference prompt, each of length one, shape (n,)."""
         dense = row >= 0
-        similar = weight[dense] @ self._rows[row[dense]]
-        rare = found[~dense]
-        begin = self._starts[rare]
-        lengths = self._starts[rare + 1] - begin
-        ends = np.cumsum(lengths)
-        if len(rare) and ends[-1]:
-            at: Grams = np.arange(int(ends[-1])) + np.repeat(begin - (ends - lengths), lengths)
-            shared = self._weights[at] * np.repeat(weight[~dense], lengths)
-            similar = similar + np.bincount(self._holders[at], weights=shared, minlength=self._size)
-        return similar / np.float32(math.sqrt(float(weight @ weight)))
+        similar = weight[dense] @ self._rows.take(row[dense], axis=0)
+        rare = -2 - row[row < -1]
+        if not len(rare):
+            return similar.astype(np.float64)
+        holders, shares = self._holders.take(rare, axis=0), self._shares.take(rare, axis=0)
+        rest = np.bincount(holders.ravel(), weights=shares.ravel(), minlength=self._size)
+        return (similar + rest).astype(np.float64, copy=False)
 
 
 def ranked(ordered: Array, score: float) -> float:
     """Share of ``ordered`` (ascending) that lies below the score; what is equal up to rounding lies not below."""
-    return int(np.searchsorted(ordered, score - 1e-6, "left")) / (len(ordered) + 1)
+    return int(ordered.searchsorted(score - 1e-6)) / (len(ordered) + 1)

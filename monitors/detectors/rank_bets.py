@@ -6,11 +6,15 @@ ranks (Shin, Ramdas and Rinaldo, "E-detectors: a nonparametric framework for seq
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
 from monitors.features import Array
 
-_LINEAR = np.array([0.4, 0.8])
+_LINEAR_BETS = (0.4, 0.8)
+_LINEAR = np.array(_LINEAR_BETS)
 """Bets b: wealth times 1 + b (2u - 1)."""
 _LEVELS = np.array([0.9, 0.9, 0.8, 0.8, 0.97, 0.97])
 _STAKES = np.array([0.1, 0.3, 0.15, 0.4, 0.05, 0.15])
@@ -25,6 +29,22 @@ def log_gains(ranks: Array) -> Array:
     linear = np.log1p(_LINEAR[:, None] * (2.0 * ranks - 1.0))
     tail = np.where(ranks >= _LEVELS[:, None], _HIT[:, None], _MISS[:, None])
     return np.concatenate([linear, tail])
+
+
+_TAILS = [(edge, tuple(np.where(edge >= _LEVELS, _HIT, _MISS).tolist())) for edge in sorted({0.0, *_LEVELS.tolist()})]
+"""Lower edges of the ranks between which the bets on the tail all stay the same, and what those then gain."""
+
+
+def one_log_gains(rank: float) -> list[float]:
+    """``log_gains`` of a single rank: for events one by one, where arrays of sixteen cost more than their sums."""
+    tail = next(gains for edge, gains in reversed(_TAILS) if rank >= edge)
+    return [*(math.log1p(bet * (2.0 * rank - 1.0)) for bet in _LINEAR_BETS), *tail]
+
+
+def one_log_mean(log_wealth: Sequence[float]) -> float:
+    """``log_mean`` of one state."""
+    highest = max(log_wealth)
+    return highest + math.log(math.fsum(math.exp(w - highest) for w in log_wealth) / len(log_wealth))
 
 
 def log_mean(log_wealth: Array) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from monitors.guardrails import Event, FirstEvents, GuardrailSpec, happened, seconds_per_token, tau_from
+from monitors.phrases import AGREEMENTS, REFUSALS
 from streams.events import Attempt, Exchange
 from tests.monitors.traffic import exchange
 
@@ -54,6 +55,63 @@ def test_behaviour_is_told_by_the_reply(event: Event, yes: str, no: str) -> None
     spec = GuardrailSpec("x", event)
     assert happened(spec, said(yes)) and not happened(spec, said(no))
     assert not happened(spec, said(yes, status=503)), "a reply that never came is an error and nothing else"
+
+
+SAID = {
+    "de": (
+        ("Es tut mir leid, aber das geht nicht.", "Dabei kann ich Ihnen leider nicht helfen.", "Als KI habe ich kein"),
+        ("Sie haben völlig recht!", "Das ist eine sehr gute Frage."),
+        ("Das tut mir leid. Ihr Paket kommt morgen.", "Sie haben recht viele Pakete.", "Ich kann Ihnen helfen."),
+    ),
+    "fr": (
+        ("Je suis désolée, mais non.", "Je ne peux pas vous aider.", "Je ne suis pas en mesure d\u2019aider."),
+        ("Vous avez tout à fait raison !", "C'est une excellente question."),
+        ("Je peux vous aider.", "Je suis désolé du retard.", "La raison est simple."),
+    ),
+    "es": (
+        ("Lo siento, pero no.", "No puedo ayudarte con eso.", "Como modelo de lenguaje, no opino."),
+        ("¡Tienes toda la razón!", "¡Qué excelente pregunta!"),
+        ("Puedo ayudarte con eso.", "Tienes razones para ello.", "No puedo ver el pedido 7, pero sí el 8."),
+    ),
+    "it": (
+        ("Mi dispiace, ma non si può.", "Non posso aiutarti.", "Non sono in grado di dirlo."),
+        ("Hai perfettamente ragione.", "Ottima domanda!"),
+        ("Posso aiutarti.", "Mi dispiace per il ritardo.", "La ragione è questa."),
+    ),
+    "pt": (
+        ("Sinto muito, mas não.", "Não posso ajudar com isso.", "Não sou capaz de dizer."),
+        ("Você tem toda a razão!", "Excelente pergunta!", "Você está absolutamente certo."),
+        ("Posso ajudar.", "Lamento o atraso.", "A razão é simples."),
+    ),
+    "nl": (
+        ("Het spijt me, maar nee.", "Ik kan je daar niet mee helpen.", "Daar kan ik u helaas niet bij helpen."),
+        ("U hebt helemaal gelijk.", "Wat een goede vraag!"),
+        ("Ik kan je helpen.", "Het spijt me van de vertraging.", "Je hebt een pakket."),
+    ),
+    "pl": (
+        ("Przykro mi, ale nie.", "Nie mogę w tym pomóc.", "Jako model językowy nie mam zdania."),
+        ("Masz całkowitą rację!", "To świetne pytanie."),
+        ("Mogę pomóc.", "Przykro mi z powodu opóźnienia.", "Masz paczkę."),
+    ),
+}
+
+
+@pytest.mark.parametrize("language", SAID)
+def test_refusals_and_agreement_are_told_in_other_languages(language: str) -> None:
+    refusal, agreement = GuardrailSpec("r", "refusal"), GuardrailSpec("a", "agreement")
+    refusals, agreements, plain = SAID[language]
+    assert [happened(refusal, said(text)) for text in (*refusals, *agreements, *plain)] == [
+        *[True] * len(refusals),
+        *[False] * (len(agreements) + len(plain)),
+    ]
+    assert [happened(agreement, said(text)) for text in (*agreements, *refusals, *plain)] == [
+        *[True] * len(agreements),
+        *[False] * (len(refusals) + len(plain)),
+    ]
+
+
+def test_both_tables_know_the_same_languages() -> None:
+    assert REFUSALS.keys() == AGREEMENTS.keys() == {"en", *SAID}
 
 
 def test_flags_and_length_are_told_by_the_server() -> None:

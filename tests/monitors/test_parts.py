@@ -15,8 +15,10 @@ from monitors.confirm import Seen
 from monitors.detectors import classifier_bet, mewma
 from monitors.detectors.blocks import Blocks
 from monitors.detectors.esr import Esr
-from monitors.features import Features
-from monitors.grams import MAX_WORDS, bucket, hashed, words
+from monitors.detectors.nearest import NEIGHBOURS, Nearest
+from monitors.detectors.rank_bets import log_gains, log_mean, one_log_gains, one_log_mean
+from monitors.features import BUCKETS, Features
+from monitors.grams import MAX_WORDS, bucket, hashed, hashed_array, words
 from monitors.identity_cap import IdentityCap
 from monitors.recent import Recent
 from tests.monitors.traffic import prompt
@@ -26,6 +28,37 @@ def test_hashes_are_the_same_everywhere_and_forgive_form() -> None:
     assert bucket("123456789", 1 << 16) == 0x3926  # the published check value of CRC-32 is CBF43926
     assert hashed("Reset my CARD, 1234!", 4096) == hashed("reset my card 99", 4096)
     assert hashed("?!", 4096) == [] and words("x " * 1000) == ["x"] * MAX_WORDS
+
+
+def test_bets_one_by_one_are_the_bets_on_arrays() -> None:
+    ranks = [0.0, 0.3, 0.79, 0.8, 0.85, 0.9, 0.96, 0.97, 0.999]
+    together = log_gains(np.array(ranks))
+    for column, rank in enumerate(ranks):
+        assert one_log_gains(rank) == pytest.approx(together[:, column].tolist(), rel=1e-12)
+    assert one_log_mean([0.5, -700.0, 3.0]) == pytest.approx(float(log_mean(np.array([0.5, -700.0, 3.0]))))
+
+
+def test_novelty_is_the_cosine_to_the_nearest_prompts_of_other_sessions() -> None:
+    rng = random.Random(2)
+    texts = [prompt(rng.choice("abc"), rng) for _ in range(90)]
+    sessions = [f"s{i // 2}" for i in range(90)]
+    grams = [hashed_array(text, BUCKETS) for text in texts]
+    found = Nearest(grams, sessions)
+    frequency = np.bincount(np.concatenate(grams), minlength=BUCKETS)
+    idf = np.log(91.0 / (1.0 + frequency)) + 1.0
+
+    def score(text: str, session: str | None) -> float:
+        own, cosines = set(hashed(text, BUCKETS)), list[float]()
+        for other, name in zip(grams, sessions, strict=True):
+            shared = sum(idf[g] ** 2 for g in own.intersection(other.tolist()))
+            lengths = sum(idf[g] ** 2 for g in own) * sum(idf[g] ** 2 for g in other.tolist())
+            cosines.append(shared / math.sqrt(lengths) if name != session else -1.0)
+        return -sum(sorted(cosines)[-NEIGHBOURS:]) / NEIGHBOURS
+
+    for at in (0, 41, 89):
+        assert found.scores[at] == pytest.approx(score(texts[at], sessions[at]), abs=1e-5)
+    for text in (prompt("a", rng), prompt("z", rng), "nothing alike at all"):
+        assert found.score(hashed_array(text, BUCKETS)) == pytest.approx(score(text, None), abs=1e-5)
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from monitors.features import Features
 from tests.bench.drift_parts import rivals
 from tests.bench.drift_parts.bars import Bars
 from tests.bench.drift_parts.delays import Between, Delays, between, firsts, number, thresholds
+from tests.bench.drift_parts.reference_loop import step_ns
 from tests.bench.drift_parts.texts import Pools, stream
 
 QUIET = 2_500
@@ -78,6 +79,9 @@ class Calibrated:
     at: dict[str, float]
     between: Between
     microseconds: float
+    """CPU of both an event."""
+    steps: float
+    """The same in steps of the reference loop."""
 
     def first(self, texts: Sequence[str], onset: int) -> float:
         """Delay from the onset to the first alarm; minus one when one came before."""
@@ -93,19 +97,20 @@ def calibrated(pools: Pools, mean_events: float, streams: int) -> Calibrated:
     """Thresholds from quiet streams, and what the product's own calibration gives on the same ones."""
     ours = Ours(pools.reference)
     traces = {name: np.zeros((streams, QUIET)) for name in ("mewma", "classifier_bet")}
-    begun = time.process_time()
+    loops, begun = [step_ns()], time.thread_time()
     for row in range(streams):
         ours.reset()
         for index, text in enumerate(stream(pools.live, (), 0.0, QUIET, QUIET, 1_000 + row)):
             for name, value in ours.update(text).items():
                 traces[name][row, index] = value
-    cost = (time.process_time() - begun) / (streams * QUIET) * 1e6
+    cost = (time.thread_time() - begun) / (streams * QUIET) * 1e6
+    loops.append(step_ns())
     at, found = thresholds(traces, mean_events)
     print(f"quiet: {streams} streams of {QUIET:,}; ours together at the measured thresholds: one in {found}")
     own = {name: calibrate(2.0 * mean_events) for name, calibrate in ours.own.items()}
     together = np.min([firsts(traces[name], level) for name, level in own.items()], axis=0)
     print(f"       at the product's own calibration for {mean_events:,.0f}: one in {between(together, QUIET)}")
-    return Calibrated(ours, at, found, cost)
+    return Calibrated(ours, at, found, cost, cost * 1e3 / (sum(loops) / len(loops)))
 
 
 def delays(detectors: Calibrated, pools: Pools, source: str, share: float, runs: int) -> Delays:
@@ -186,5 +191,5 @@ def table(bars: Bars, pools: Pools, mean_events: float, streams: int, runs: int)
                 name = min(mine, key=lambda n: (mine[n].median, mine[n].missed))
                 shown.append(f"{name} {number(mine[name].median)} (missed {mine[name].missed:.2f})")
         print(f"{'':40} against {', '.join(shown)}", flush=True)
-    cost = detectors.microseconds
-    print(f"both input detectors: {cost:.0f} microseconds an event")
+    cost, steps = detectors.microseconds, detectors.steps
+    print(f"both input detectors: {cost:.0f} microseconds an event, {steps:,.0f} steps of the reference loop")

@@ -15,7 +15,9 @@ from monitors.alarms import Alarm, AlarmKind
 from monitors.watch import Watch, WatchConfig
 from streams.events import Exchange
 from tests.bench.drift_parts.bars import Bars
-from tests.bench.drift_parts.delays import Delays
+from tests.bench.drift_parts.delays import Delays, number
+from tests.bench.drift_parts.reference_loop import step_ns
+from tests.monitors.foreign import foreign
 from tests.monitors.traffic import exchange
 
 QUIET, HORIZON = 2_600, 1_500
@@ -23,6 +25,10 @@ BARS = {0.5: 115, 0.25: 285, 0.1: 1_100}
 """Exchanges from the onset to the confirmed alarm with its slice: what MEWMA and a classifier took before novelty."""
 MISSED = {0.5: 0.0, 0.25: 0.12, 0.1: 0.5}
 COST_BAR = 150.0
+_TIMED, _AT_ONCE = 500, 100
+"""Quiet exchanges that are timed, and how many between two looks at the reference loop."""
+FOREIGN, FOREIGN_BAR = 0.2, 285
+"""Share of the prompts that come in another language, and exchanges until the alarm, as for a quarter of a new desk."""
 RATED, RIGHT, CORRECTED = 0.4, 0.85, 0.5
 """Share of exchanges that are rated, of replies that are right, of wrong ones that somebody corrects."""
 CONCEPT_BAR = 120
@@ -38,6 +44,9 @@ class Run:
     recall: float = 0.0
     outside: float = 0.0
     cost: list[float] = field(default_factory=list[float])
+    """Microseconds of CPU an exchange, of each hundred."""
+    steps: list[float] = field(default_factory=list[float])
+    """The same in steps of the reference loop, which ran before and after."""
 
 
 def _traffic(world: DeskWorld, share: float, count: int, first: int, seed: int) -> Iterator[tuple[Exchange, str]]:
@@ -58,16 +67,18 @@ def new_desk(world: DeskWorld, share: float, seed: int) -> Run:
     """A desk never seen takes a share of the traffic."""
     watch, run = Watch(WatchConfig(), seed), Run()
     quiet = [event for event, _ in _traffic(world, 0.0, QUIET, 0, seed)]
-    for event in quiet[:-500]:
+    for event in quiet[:-_TIMED]:
         run.false += sum(alarm.acts for alarm in watch.observe_exchange(event))
-    begun = time.process_time()
-    for event in quiet[-500:]:
-        run.false += sum(alarm.acts for alarm in watch.observe_exchange(event))
-    run.cost.append((time.process_time() - begun) / 500 * 1e6)
-    for number, (event, _) in enumerate(_traffic(world, share, HORIZON, QUIET, seed)):
+    for first in range(QUIET - _TIMED, QUIET, _AT_ONCE):
+        before, begun = step_ns(), time.thread_time()
+        for event in quiet[first : first + _AT_ONCE]:
+            run.false += sum(alarm.acts for alarm in watch.observe_exchange(event))
+        run.cost.append((time.thread_time() - begun) / _AT_ONCE * 1e6)
+        run.steps.append(run.cost[-1] * 1e3 / (0.5 * (before + step_ns())))
+    for passed, (event, _) in enumerate(_traffic(world, share, HORIZON, QUIET, seed)):
         found = [alarm for alarm in watch.observe_exchange(event) if alarm.acts]
         if found:
-            run.delay = number + 1.0
+            run.delay = passed + 1.0
             inside = found[0].slice
             rng = random.Random(seed)
             if inside is not None:
@@ -76,6 +87,20 @@ def new_desk(world: DeskWorld, share: float, seed: int) -> Run:
                 run.outside = sum(map(inside.contains, old)) / 200
             break
     return run
+
+
+def new_language(world: DeskWorld, language: str, seed: int) -> tuple[float, float, str]:
+    """Exchanges from the onset to the confirmed alarm and to its suspicion, and the language that it names."""
+    watch, rng = Watch(WatchConfig(), seed), random.Random(f"{language}/{seed}")
+    for index, (event, _) in enumerate(_with_onset(world, 0.0, seed)):
+        if index >= QUIET and rng.random() < FOREIGN:
+            event = exchange(index, foreign(language, rng), event.session, event.identity)
+        found = [alarm for alarm in watch.observe_exchange(event) if alarm.acts]
+        if found:
+            numbers = found[0].evidence
+            suspected = float(str(numbers["at_event"])) - QUIET
+            return index - QUIET + 1.0, suspected, str(numbers.get("language", "none"))
+    return math.inf, math.inf, "none"
 
 
 def rewarded(world: DeskWorld, changed: bool, seed: int) -> tuple[float, str, str]:
@@ -127,9 +152,18 @@ def table(bars: Bars, seeds: int) -> None:
     everything = [run for found in runs.values() for run in found]
     false = sum(run.false for run in everything)
     bars.line("own world, false alarms", f"{false} in {len(everything) * QUIET:,} exchanges", "0", false == 0)
-    costs = [c for run in everything for c in run.cost]
-    cost, figure = min(costs), f"{min(costs):.0f} microseconds (least of {len(costs)} runs; median {median(costs):.0f})"
+    costs, steps = ([c for run in everything for c in getattr(run, name)] for name in ("cost", "steps"))
+    cost = min(costs)
+    figure = f"{cost:.0f} microseconds (median {median(costs):.0f}; {median(steps):,.0f} steps of the reference loop)"
     bars.line("cost of an exchange, all monitors", figure, f"<= {COST_BAR:.0f}", cost <= COST_BAR)
+    for language in ("es", "pl"):
+        told = [new_language(world, language, n) for n, world in enumerate(worlds)]
+        delays = Delays([d for d, _, _ in told if d > 0], sum(d <= 0 for d, _, _ in told))
+        name = f"a fifth of the prompts turns to {language}"
+        bars.delay(name, delays, FOREIGN_BAR, 0.0, WatchConfig().events_between_false_alarms)
+        print(f"{'':40} suspected after {number(median(suspected for _, suspected, _ in told))}")
+        right = sum(named == language for _, _, named in told)
+        bars.line(f"language named {language}", f"{right} of {len(told)} alarms", ">= 0.9", right >= 0.9 * len(told))
     for changed, cause in ((True, "changed_answers"), (False, "new_inputs")):
         found = [rewarded(world, changed, n) for n, world in enumerate(worlds)]
         delays = Delays([d for d, _, _ in found if d > 0], sum(d < 0 for d, _, _ in found))
