@@ -73,6 +73,11 @@ def status(found: Json) -> str:
         f"champion    {cell(found.get('champion'))}   previous {cell(found.get('previous'))}",
         f"route       epoch {cell(route.get('epoch'))}  control {cell(route.get('control'))}  candidate "
         f"{cell(route.get('candidate'))}  share {cell(route.get('share'))}",
+        *(
+            [f"            stands in for {route['stands_in_for']}, which no replica has"]
+            if route.get("stands_in_for")
+            else []
+        ),
         *_learning(part(found, "cycle"), part(found, "rollout")),
     ]
     held = part(route, "holdback")
