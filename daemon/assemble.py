@@ -16,12 +16,13 @@ from daemon.gate_task import GateTask
 from daemon.ingest import Ingest, IngestPorts
 from daemon.learning import Learning
 from daemon.outlook import outlook
-from daemon.replier import ReplicaReplier, make_soak
+from daemon.replier import ReplicaReplier
 from daemon.residency import Residency
 from daemon.rolling import Rolling
 from daemon.rollout_start import RolloutStart
 from daemon.routing import Routing
 from daemon.runtime import Parts, Runtime
+from daemon.soak_task import SoakTask
 from daemon.store import versions
 from daemon.token_check import TokenCheck
 from daemon.version_rows import row_of
@@ -66,7 +67,7 @@ def assemble(runtime: Runtime) -> Parts:
     routing = Routing(agent, name, config.deployment.alias, clock)
     residency = Residency(store, agent, name, clock)
     replier = _replier(config, runtime.secret("control.token"))
-    soak = make_soak(store, replier, name, clock)
+    soak = SoakTask(store, replier, name, clock).result
     rolling = Rolling(store, routing, residency, soak, name, clock, metrics)
     builder = BufferBuilder(config, store, config.artifacts, metrics)
     gate = GateTask(

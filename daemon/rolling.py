@@ -15,6 +15,7 @@ from daemon import ledger
 from daemon.live_evidence import unit_events
 from daemon.residency import Residence, Residency
 from daemon.routing import Overtaken, Routing
+from daemon.soak_task import Soaked
 from daemon.store import Store, Tx, buffers, denials, fences, intents, rollouts, suspended, versions
 from deploy.agent import Observation, RouteAck
 from deploy.evidence import Observed
@@ -33,6 +34,8 @@ _PATIENCE: Final = 3
 candidate has met no traffic. Later a replica that is away says nothing about the candidate: its lease runs out where
 nobody renews it, and the rollout waits until its deadline.
 """
+_AT_WORK: Final = Residence(False, "soak_at_work")
+"""Nothing failed; the candidate's answers are not all there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class Rolling:
         store: Store,
         routing: Routing,
         residency: Residency,
-        soak: Callable[[str, int], str | None],
+        soak: Callable[[str, int], Soaked | None],
         deployment: str,
         clock: Callable[[], float],
         metrics: Metrics,
@@ -60,6 +63,7 @@ class Rolling:
         self._store, self._routing, self._residency = store, routing, residency
         self._soak, self._deployment, self._clock = soak, deployment, clock
         self._failures = 0
+        self._soaked = Soaked()
         self._generation = 0
         """The routing's generation that the step in progress goes by; its own writes raise it."""
 
@@ -132,7 +136,8 @@ class Rolling:
         facts: dict[str, Any] = {} if evidence is None else dict(numbers(evidence.processes))
         wants = desired(phase, str(row.control), row.candidate, config)
         blocked = self._reconcile(row, phase, wants, config, seen)
-        self._failures = 0 if blocked is None else self._failures + 1
+        if blocked is not _AT_WORK:
+            self._failures = 0 if blocked is None else self._failures + 1
         if blocked is not None and (blocked.final or (phase not in LIVE and self._failures >= _PATIENCE)):
             return Signal.PROOF_FAILED, blocked.reason, facts
         if phase in LIVE and evidence is not None:
@@ -161,7 +166,9 @@ class Rolling:
             case Phase.STARTING:
                 return Signal.CONTROL_READY, "control_is_an_adapter", facts
             case Phase.SOAKING:
-                return Signal.SOAKED, "effect_proved_and_soaked", facts
+                found = self._soaked
+                counts = {"soak_synthetic": found.synthetic, "soak_mirrored": found.mirrored}
+                return Signal.SOAKED, found.reason, facts | counts
             case Phase.PROVING if policy.mode == "propose":
                 return Signal.NEEDS_APPROVAL, "mode_asks_for_a_person", facts
             case Phase.PROVING if policy.paused:
@@ -190,10 +197,13 @@ class Rolling:
                 return found
         if soaking:
             failpoint("rollout.soaking.before_soak")
-            failed = self._soak(row.candidate, config.soak_requests)
+            soaked = self._soak(row.candidate, config.soak_requests)
             failpoint("rollout.soaking.after_soak")
-            if failed is not None:
-                return Residence(False, failed)
+            if soaked is None:
+                return _AT_WORK
+            if soaked.failed:
+                return Residence(False, soaked.failed)
+            self._soaked = soaked
         self._route(row, phase, wants, config)
         if wants.share is not None:
             self._routing.renew(config.lease_s / 3.0)

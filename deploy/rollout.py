@@ -20,7 +20,7 @@ class Phase(StrEnum):
     """Where a rollout is."""
 
     STARTING = "starting"  # the control arm becomes an adapter, so that both arms pay the same
-    SOAKING = "soaking"  # the candidate on one replica: effect proof, synthetic requests
+    SOAKING = "soaking"  # the candidate on one replica: effect proof, synthetic and recorded requests
     PROVING = "proving"  # the candidate on every replica, one at a time
     AWAITING_CANARY = "awaiting_canary"  # modes propose and canary: a person approves the canary
     CANARY_SMALL = "canary_small"  # 10 % of sessions

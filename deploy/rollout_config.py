@@ -92,7 +92,8 @@ class RolloutConfig(BaseModel):
     fleet_slow_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Share of replies beyond the latency bounds that ends a rollout; before the canary it was .05 by construction."""
     soak_requests: Annotated[int, Field(ge=1)] = 16
-    """Synthetic requests that a candidate answers on one replica before it is loaded on the others."""
+    """Newest recorded requests, beside five synthetic ones, that a candidate answers on one replica before it is loaded
+    on the others."""
     champion_wait_s: Annotated[float, Field(gt=0)] = 60.0
     """Seconds without a replica that has the champion before previous, identity or base serves instead."""
 

@@ -28,6 +28,12 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "gate_passed": "The candidate passed the gate offline, so its rollout was opened.",
         "control_is_an_adapter": "The control serves as an adapter, so that both arms pay the same.",
         "effect_proved_and_soaked": "On one replica the candidate changes replies as it should and answered the soak.",
+        "soaked_on_synthetic_alone": (
+            "On one replica the candidate changes replies as it should. No traffic is recorded, so it answered "
+            "synthetic requests alone."
+        ),
+        "soak_at_work": "The candidate is answering synthetic and recorded requests on one replica.",
+        "soak_not_finite": "A log-probability of the candidate's replies is no finite number: its weights are broken.",
         "effect_proved_everywhere": "Every replica that answers has the candidate with its effect proved.",
         "mode_asks_for_a_person": "The mode of this deployment leaves this step to a person.",
         "approved": "A person approved the step.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from daemon.learning import Learning
 from daemon.residency import Residency
 from daemon.rolling import Rolling
 from daemon.routing import Routing
+from daemon.soak_task import Soaked
 from daemon.store import Store, rollouts, versions
 from deploy.power import Outlook
 from deploy.rollout import Phase, RolloutConfig
@@ -61,6 +63,7 @@ class LoopBench:
         )
     )
     sent: int = 0
+    soak: Callable[[str, int], Soaked | None] = lambda _version, _requests: Soaked()
 
     def config(self) -> Config:
         """A config of this mode."""
@@ -90,7 +93,7 @@ agent: {{replicas: [{{name: replica-0, url: "http://127.0.0.1:1"}}, {{name: repl
         registry = Registry(config.artifacts)
         routing = Routing(self.host, "support", "support", clock)
         residency = Residency(self.store, self.host, "support", clock)
-        rolling = Rolling(self.store, routing, residency, lambda _version, _requests: None, "support", clock, metrics)
+        rolling = Rolling(self.store, routing, residency, self.soak, "support", clock, metrics)
         builder = BufferBuilder(config, self.store, config.artifacts, metrics)
         gate = GateTask(
             config.gate,
