@@ -22,6 +22,7 @@ from daemon.rolling import Rolling
 from daemon.rollout_start import RolloutStart
 from daemon.routing import Routing
 from daemon.runtime import Parts, Runtime
+from daemon.shadow_task import ShadowTask
 from daemon.soak_task import SoakTask
 from daemon.store import versions
 from daemon.token_check import TokenCheck
@@ -68,14 +69,16 @@ def assemble(runtime: Runtime) -> Parts:
     residency = Residency(store, agent, name, clock)
     replier = _replier(config, runtime.secret("control.token"))
     soak = SoakTask(store, replier, name, clock).result
-    rolling = Rolling(store, routing, residency, soak, name, clock, metrics)
+    base_names = tuple(n for n in (config.deployment.base_name, config.deployment.alias, identity) if n is not None)
+    shadow = ShadowTask(store, replier, name, base_names, config.join.window_s, clock)
+    rolling = Rolling(store, routing, residency, soak, name, clock, metrics, shadow)
     builder = BufferBuilder(config, store, config.artifacts, metrics)
     gate = GateTask(
         config.gate,
         agent,
         residency,
         replier,
-        tuple(n for n in (config.deployment.base_name, config.deployment.alias, identity) if n is not None),
+        base_names,
         builder.holdout_file,
         lambda version: _nll(registry, version),
     )

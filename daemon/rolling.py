@@ -15,14 +15,16 @@ from daemon import ledger
 from daemon.live_evidence import unit_events
 from daemon.residency import Residence, Residency
 from daemon.routing import Overtaken, Routing
+from daemon.shadow_task import ShadowTask
 from daemon.soak_task import Soaked
 from daemon.store import Store, Tx, buffers, denials, fences, intents, rollouts, suspended, versions
 from deploy.agent import Observation, RouteAck
 from deploy.evidence import Observed
 from deploy.fleet import FLEET_REASONS
 from deploy.intervals import intervals
-from deploy.rollout import FINAL, LIVE, Desired, Phase, RolloutConfig, Signal, desired, move
+from deploy.rollout import FINAL, LIVE, SHADOWED, Desired, Phase, RolloutConfig, Signal, desired, move
 from deploy.routes import Split
+from deploy.shadow import before_traffic
 from deploy.verdict import judge, numbers
 from monitors.metrics import Metrics
 from streams.failpoints import failpoint
@@ -58,8 +60,9 @@ class Rolling:
         deployment: str,
         clock: Callable[[], float],
         metrics: Metrics,
+        shadow: ShadowTask | None = None,
     ) -> None:
-        self._metrics = metrics
+        self._metrics, self._shadow = metrics, shadow
         self._store, self._routing, self._residency = store, routing, residency
         self._soak, self._deployment, self._clock = soak, deployment, clock
         self._failures = 0
@@ -109,6 +112,8 @@ class Rolling:
         self._failures = 0
         if phase in LIVE:
             facts = {**facts, **self._intervals(row)}
+        if self._shadow is not None:
+            facts = {**facts, **self._shadow.facts(row.id, RolloutConfig.model_validate(row.data["config"]).alpha)}
         with self._store.begin() as tx:
             self._record(tx, row, phase, signal, target, reason, facts, actor, note)
         failpoint(f"rollout.{target.value}.recorded")
@@ -140,6 +145,9 @@ class Rolling:
             self._failures = 0 if blocked is None else self._failures + 1
         if blocked is not None and (blocked.final or (phase not in LIVE and self._failures >= _PATIENCE)):
             return Signal.PROOF_FAILED, blocked.reason, facts
+        shadow = self._look_at_shadow(row, phase, config, policy, now) if blocked is None else None
+        if shadow is not None and shadow[0] is not None:
+            return (*shadow, facts)
         if phase in LIVE and evidence is not None:
             since = int(row.data.get("units_at_phase", 0))
             units = evidence.processes.assigned - since
@@ -157,7 +165,19 @@ class Rolling:
             return Signal.DEADLINE, "deadline", facts
         if blocked is not None:
             return None, blocked.reason, facts
-        return self._before_traffic(phase, policy, facts)
+        return (*shadow, facts) if shadow is not None else self._before_traffic(phase, policy, facts)
+
+    def _look_at_shadow(
+        self, row: rollouts.Rollout, phase: Phase, config: RolloutConfig, policy: Policy, now: float
+    ) -> tuple[Signal | None, str] | None:
+        """What the shadow says of a candidate that met no user; keeps it at work in every phase with a proof."""
+        if self._shadow is None or not config.shadow.on or phase not in (*SHADOWED, *LIVE):
+            return None
+        seen = self._shadow.look(row, config)
+        if phase in LIVE:
+            return None
+        may_wait = phase is Phase.PROVING and policy.mode != "propose"
+        return before_traffic(seen, config, now - row.changed_at, may_wait=may_wait)
 
     def _before_traffic(
         self, phase: Phase, policy: Policy, facts: dict[str, Any]

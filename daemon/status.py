@@ -98,12 +98,18 @@ def _evidence(evidence: Evidence, config: RolloutConfig) -> Json:
             counted = seen[units[key]] if key in units else seen["units_matured_control"] + seen["units_matured_canary"]
             shown[key[2:]] = {
                 "e": value,
-                "needs": config.void_threshold if key in _VOID else config.threshold,
+                "needs": _needs(key, config),
                 "units": int(counted),
             }
         elif value == value:
             shown[key] = value
     return shown
+
+
+def _needs(key: str, config: RolloutConfig) -> float:
+    if key in _VOID:
+        return config.void_threshold
+    return config.harm_threshold if key.startswith("e_harm") else config.threshold
 
 
 def _cycle(read: Read, row: cycles.Cycle) -> Json:

@@ -8,6 +8,8 @@ from typing import Annotated, Final, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from deploy.shadow_config import ShadowConfig
+
 Preset = Literal["strict", "balanced", "fast"]
 
 PRESETS: Final[Mapping[Preset, Mapping[str, object]]] = MappingProxyType(
@@ -33,6 +35,12 @@ PRESETS: Final[Mapping[Preset, Mapping[str, object]]] = MappingProxyType(
     }
 )
 """Preset to the fields in which it differs from the defaults. A field that is given wins."""
+
+
+SHADOW_SHARE: Final = 0.1
+"""Share of alpha that the shadow's own test of harm has while there is a shadow; live traffic's has the rest. Ten
+times alpha's e-value costs the shadow three quarters more blocks, the rest costs live traffic one unit in thirty.
+"""
 
 
 class RolloutConfig(BaseModel):
@@ -94,6 +102,7 @@ class RolloutConfig(BaseModel):
     soak_requests: Annotated[int, Field(ge=1)] = 16
     """Newest recorded requests, beside five synthetic ones, that a candidate answers on one replica before it is loaded
     on the others."""
+    shadow: ShadowConfig = ShadowConfig()
     champion_wait_s: Annotated[float, Field(gt=0)] = 60.0
     """Seconds without a replica that has the champion before previous, identity or base serves instead."""
 
@@ -109,6 +118,16 @@ class RolloutConfig(BaseModel):
     def threshold(self) -> float:
         """E-value at which a decision is made (Ville's inequality)."""
         return 1.0 / self.alpha
+
+    @property
+    def harm_threshold(self) -> float:
+        """E-value of the harm evidence on live traffic that ends a rollout: that of alpha less the shadow's share."""
+        return 1.0 / ((1.0 - SHADOW_SHARE) * self.alpha) if self.shadow.on else self.threshold
+
+    @property
+    def shadow_threshold(self) -> float:
+        """E-value of the shadow's harm that ends a rollout before traffic."""
+        return 1.0 / (SHADOW_SHARE * self.alpha)
 
     @property
     def promote_threshold(self) -> float:

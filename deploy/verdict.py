@@ -102,7 +102,7 @@ def _way_back(state: Processes, kill: Kill, config: RolloutConfig) -> tuple[Sign
         return Signal.KILL_SWITCH, "consecutive_server_errors"
     if kill.fleet:
         return Signal.KILL_SWITCH, kill.fleet
-    if harm_e(state) >= config.threshold:
+    if harm_e(state) >= config.harm_threshold:
         logs = {name: math.log(weight) + log for name, (weight, log) in harm_logs(state).items()}
         return Signal.HARM, HARM_REASONS[max(logs, key=lambda name: logs[name])]
     if _e(ratio.log_e(state.sample_ratio)) >= config.void_threshold:

@@ -56,7 +56,7 @@ def needs(process: str, config: RolloutConfig) -> float:
     """E-value at which a process decides."""
     if process in ("sample_ratio", "feedback_rate"):
         return config.void_threshold
-    return config.promote_threshold if process in PROMOTING else config.threshold
+    return config.promote_threshold if process in PROMOTING else config.harm_threshold
 
 
 def events_of(stored: Sequence[units.Unit], events: Iterable[units.UnitEvent]) -> list[UnitEvent]:

@@ -48,6 +48,14 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         ),
         "no_harm_in_probation": "Probation ended without evidence of harm (e {e_harm}, {needs} would have ended it).",
         **{reason: f"{what}{_HARM}" for reason, what in _HARMS.items()},
+        "shadow_harm": (
+            "No user met it: of recorded requests that were sent again it lost {shadow_lost} confirmed replies and "
+            "mended {shadow_mended} corrected ones, in {shadow_blocks} of each (e {shadow_e}, {needs_shadow} ends it)."
+        ),
+        "shadow_waits_for_scores": (
+            "It is proved, and recorded requests with a known answer are being sent to it first; that takes "
+            "{shadow_wait_s} at most."
+        ),
         "consecutive_server_errors": (
             "The candidate answered at least {kill_errors} requests of at least {kill_sessions} sessions in a row "
             "with a server error: the kill switch, which waits for no statistics."

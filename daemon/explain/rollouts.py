@@ -20,7 +20,8 @@ from daemon.explain.evidence_path import (
 )
 from daemon.explain.explanation import Arm, Decided, Explanation, Measure, Remedy, compare, span
 from daemon.explain.rollout_words import CAN_DO, NEXT, WHAT, words
-from daemon.store import Read, rollouts, units
+from daemon.explain.shadow_words import shadow_measure, shadow_note
+from daemon.store import Read, rollouts, shadow_scores, units
 from daemon.store import ledger as entries
 from deploy.guards import GUARDS
 from deploy.processes import UnitEvent
@@ -47,6 +48,7 @@ def explain(read: Read, row: rollouts.Rollout, now: float) -> Explanation:
     rows = units.events_of(read, row.id)
     events = events_of(stored, rows[:MOST_EVENTS])
     verdicts = [e for e in story if "e_harm" in e.data]
+    scores = shadow_scores.of_rollout(read, row.id)
     walked = walk(events, config, [Recorded(str(e.data.get("to_phase", "")), e.data) for e in verdicts])
     seen = numbers(walked.final)
     facts = _facts(seen, config, row)
@@ -66,13 +68,13 @@ def explain(read: Read, row: rollouts.Rollout, now: float) -> Explanation:
             row.ended_at or row.changed_at,
             last.actor if last is not None else "daemon",
         ),
-        measures=_measures(phase, seen, config),
+        measures=_measures(phase, seen, config) + shadow_measure(scores, phase, config),
         next=_next(phase, row, seen, config, facts, now),
         can_do=tuple(Remedy(r.command.format_map(facts), r.effect) for r in CAN_DO[phase]),
         arms=_arms(row, stored, events, seen),
         effect=effect(events, config),
         path=walked.path if events else None,
-        notes=_notes(walked, verdicts, rows, events, seen),
+        notes=_notes(walked, verdicts, rows, events, seen) + shadow_note(scores, phase, config),
     )
 
 
@@ -83,7 +85,8 @@ def _facts(seen: Mapping[str, float], config: RolloutConfig, row: rollouts.Rollo
     found |= {name: f"{value:g}" for name, value in config.model_dump().items() if isinstance(value, (int, float))}
     shares = ("share_small", "share_half", "share_probation")
     found |= {name: f"{100.0 * getattr(config, name):g} %" for name in shares}
-    found |= {"needs": f"{config.threshold:g}", "needs_promote": f"{config.promote_threshold:g}"}
+    found |= {"needs": f"{config.harm_threshold:.3g}", "needs_promote": f"{config.promote_threshold:g}"}
+    found |= {"needs_shadow": f"{config.shadow_threshold:g}", "shadow_wait_s": span(config.shadow.wait_s)}
     found |= {"probation_s": span(config.probation_s), "candidate": row.candidate}
     return found
 

@@ -21,6 +21,7 @@ from daemon.learning import Learning
 from daemon.residency import Residency
 from daemon.rolling import Rolling
 from daemon.routing import Routing
+from daemon.shadow_task import ShadowTask
 from daemon.soak_task import Soaked
 from daemon.store import Store, rollouts, versions
 from deploy.power import Outlook
@@ -64,6 +65,7 @@ class LoopBench:
     )
     sent: int = 0
     soak: Callable[[str, int], Soaked | None] = lambda _version, _requests: Soaked()
+    shadow: ShadowTask | None = None
 
     def config(self) -> Config:
         """A config of this mode."""
@@ -93,7 +95,7 @@ agent: {{replicas: [{{name: replica-0, url: "http://127.0.0.1:1"}}, {{name: repl
         registry = Registry(config.artifacts)
         routing = Routing(self.host, "support", "support", clock)
         residency = Residency(self.store, self.host, "support", clock)
-        rolling = Rolling(self.store, routing, residency, self.soak, "support", clock, metrics)
+        rolling = Rolling(self.store, routing, residency, self.soak, "support", clock, metrics, self.shadow)
         builder = BufferBuilder(config, self.store, config.artifacts, metrics)
         gate = GateTask(
             config.gate,
