@@ -95,6 +95,11 @@ def assemble(runtime: Runtime) -> Parts:
         clock,
         metrics,
     )
+
+    def close() -> None:
+        shadow.close()
+        agent.close()
+
     controller = Controller(
         ControllerParts(
             config=config,
@@ -109,7 +114,7 @@ def assemble(runtime: Runtime) -> Parts:
             base=base,
             identity=identity,
             clock=clock,
-            close=agent.close,
+            close=close,
             metrics=metrics,
             troubles=runtime.troubles,
         )

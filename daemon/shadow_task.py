@@ -65,8 +65,13 @@ class ShadowTask:
         self._base_names, self._window_s, self._clock = base_names, window_s, clock
         self._thread: threading.Thread | None = None
         self._next_at = 0.0
+        self._closed = False
         self._refused: set[str] = set()
         """Exchanges that the candidate's server answers with an error; forgotten at a restart, and then tried again."""
+
+    def close(self) -> None:
+        """Ask nothing more; idempotent."""
+        self._closed = True
 
     @property
     def at_work(self) -> bool:
@@ -76,7 +81,7 @@ class ShadowTask:
     def look(self, row: rollouts.Rollout, config: RolloutConfig) -> Shadow:
         """What the scores say so far; starts more work when it is due."""
         now = self._clock()
-        if not self.at_work and now >= self._next_at:
+        if not self.at_work and not self._closed and now >= self._next_at:
             self._next_at = now + PERIOD_S
             self._thread = threading.Thread(target=self._work, args=(row, config), name="shadow", daemon=True)
             self._thread.start()
@@ -92,15 +97,17 @@ class ShadowTask:
         now = self._clock()
         with self._store.read() as read:
             scores = shadow_scores.of_rollout(read, row.id)
-            if len(scores) + 2 > config.shadow.max_total:
-                return
             recent = shadow_scores.since(read, row.id, now - 60.0)
+            if len(scores) + 2 > config.shadow.max_total or recent + 2 > config.shadow.max_per_minute:
+                return
             targets, mean_reward = self._targets(read, row, now)
         usable = [t.judged for name, t in targets.items() if name not in self._refused]
         due = plan(row.id, usable, mean_reward, scores, recent, config)
         block = max((s.block for s in scores), default=0)
         with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="shadow") as pool:
             for pair in due:
+                if self._closed:
+                    return
                 block += 1
                 self._replier.wait_until_quiet()
                 try:
@@ -130,43 +137,45 @@ class ShadowTask:
         """False when nobody waits for it any more."""
         with self._store.begin() as tx:
             row = rollouts.get(tx, rollout)
-            if row is None or not row.active:
+            if row is None or not row.active or self._closed:
                 return False
             shadow_scores.add(tx, rollout, scores, self._clock())
         return True
 
     def _targets(self, read: Read, row: rollouts.Rollout, now: float) -> tuple[dict[str, _Target], float]:
-        """Judged exchanges of the control that the candidate did not learn from, and the control's mean reward there
-        (NaN without any).
+        """Judged exchanges of the control that the candidate did not learn from, and the control's mean reward over all
+        judged ones (NaN without any).
         """
         said: dict[str, list[Feedback]] = {}
         for one in feedback.since(read, self._deployment, now - LOOK_BACK_S, now + 1.0, MOST_FEEDBACK):
             if one.trust is not Trust.BARE:
                 said.setdefault(one.exchange_id, []).append(one)
-        known = self._learned(read, row.candidate) | suspended.all_ids(read)
+        known = self._looked_at(read, row.candidate) | suspended.all_ids(read)
         control = str(row.control)
         same = self._base_names if control in self._base_names else (control,)
         found: dict[str, _Target] = {}
         rewards: list[float] = []
-        for name, exchange in exchanges.get_many(read, said.keys() - known).items():
+        for name, exchange in exchanges.get_many(read, said).items():
             if exchange.version not in same or exchange.arm not in (None, "control") or not answered(exchange):
                 continue
             counted = [f for f in said[name] if f.sent_at <= exchange.completed_at + self._window_s]
             reward = exchange_reward(counted, exchange.completion).value
             if reward is not None:
                 rewards.append(reward)
-            target = _target(exchange, counted, reward)
+            target = None if name in known else _target(exchange, counted, reward)
             if target is not None:
                 found[name] = target
         return found, sum(rewards) / len(rewards) if rewards else float("nan")
 
     @staticmethod
-    def _learned(read: Read, candidate: str) -> set[str]:
-        """Exchanges that the candidate was trained or gated on."""
+    def _looked_at(read: Read, candidate: str) -> set[str]:
+        """Exchanges from which the candidate's training and gate were selected. Those that selection dropped too: it
+        drops doubtful corrections, and among them nothing can be mended.
+        """
         version = versions.get(read, candidate)
         if version is None or version.buffer is None:
             return set()
-        return {item.exchange_id for item in buffers.items(read, version.buffer) if item.role != "dropped"}
+        return {item.exchange_id for item in buffers.items(read, version.buffer)}
 
 
 def facts(scores: list[Score], alpha: float) -> dict[str, float]:

@@ -28,10 +28,11 @@ wealth prod(1 + stake * x) is a test supermartingale. Blocks of value 0 leave it
 What it assumes. (1) The champion is right at least half of the time on what people judge: blocks are made only while
 its mean reward there is at least 1/2, which is decided by feedback on the champion's own replies, never by the
 candidate's. (2) Among the champion's right replies those that get confirmed, and among its wrong ones those that get
-corrected, are no harder for the candidate than the others. (3) Right means one wording. A candidate that says the same
-in other words loses confirmed replies and mends nothing; the gate's comparison has the same limit. What the candidate
-learned from, or was gated on, is left out; an identity has ``identity_cap`` scores; a request is greedy although the
-champion's may have been sampled, which can only flatter the candidate.
+corrected, are no harder for the candidate than the others; corrections that are wrong themselves do no harm while they
+are at most a share (2q-1)/q of all (three quarters at q = .8). (3) Right means one wording. A candidate that says the
+same in other words loses confirmed replies and mends nothing; the gate's comparison has the same limit. What the
+candidate's training and gate were selected from is left out; an identity has ``identity_cap`` scores; a request is
+greedy although the champion's may have been sampled, which can only flatter the candidate.
 
 What it may do. It never leads forward. Before traffic it may end a rollout as ``shadow_harm``; that test has a share of
 its own of alpha (``SHADOW_SHARE``), which the harm evidence on live traffic gives up while a shadow is on: by the union
