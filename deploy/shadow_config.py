@@ -15,8 +15,8 @@ class ShadowConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     share: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Share of the champion's judged exchanges that may be mirrored; 0: no shadow. It costs a tenth of the error of the
-    way back, so that whoever does not use it should not pay for it."""
+    """Share of the champion's judged exchanges that may be mirrored; 0: no shadow. Off, because it takes a tenth
+    of the way back's alpha and needs replies of one wording, which the operator knows and we do not."""
     max_per_minute: Annotated[int, Field(ge=2, le=6000)] = 60
     """Mirrored requests a minute, at most: one a second is lost in the load of a server worth a canary."""
     max_total: Annotated[int, Field(ge=2, le=20_000)] = 2000
