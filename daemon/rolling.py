@@ -36,8 +36,6 @@ _PATIENCE: Final = 3
 candidate has met no traffic. Later a replica that is away says nothing about the candidate: its lease runs out where
 nobody renews it, and the rollout waits until its deadline.
 """
-_AT_WORK: Final = Residence(False, "soak_at_work")
-"""Nothing failed; the candidate's answers are not all there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +64,10 @@ class Rolling:
         self._store, self._routing, self._residency = store, routing, residency
         self._soak, self._deployment, self._clock = soak, deployment, clock
         self._failures = 0
-        self._soaked = Soaked()
         self._generation = 0
         """The routing's generation that the step in progress goes by; its own writes raise it."""
+        self._soaked: Soaked | None = None
+        self._shadow_says: tuple[Signal | None, str] | None = None
 
     def tick(
         self,
@@ -84,6 +83,7 @@ class Rolling:
         phase, config = Phase(row.phase), RolloutConfig.model_validate(row.data["config"])
         self._generation = generation
         try:
+            self._shadow_says = self._look_at_shadow(row, phase, config, policy)
             signal, reason, facts = self._look(row, phase, config, seen, evidence, policy)
             if signal is None:
                 self._note_wait(row, reason)
@@ -141,13 +141,9 @@ class Rolling:
         facts: dict[str, Any] = {} if evidence is None else dict(numbers(evidence.processes))
         wants = desired(phase, str(row.control), row.candidate, config)
         blocked = self._reconcile(row, phase, wants, config, seen)
-        if blocked is not _AT_WORK:
-            self._failures = 0 if blocked is None else self._failures + 1
+        self._failures = 0 if blocked is None else self._failures + 1
         if blocked is not None and (blocked.final or (phase not in LIVE and self._failures >= _PATIENCE)):
             return Signal.PROOF_FAILED, blocked.reason, facts
-        shadow = self._look_at_shadow(row, phase, config, policy, now) if blocked is None else None
-        if shadow is not None and shadow[0] is not None:
-            return (*shadow, facts)
         if phase in LIVE and evidence is not None:
             since = int(row.data.get("units_at_phase", 0))
             units = evidence.processes.assigned - since
@@ -165,30 +161,20 @@ class Rolling:
             return Signal.DEADLINE, "deadline", facts
         if blocked is not None:
             return None, blocked.reason, facts
-        return (*shadow, facts) if shadow is not None else self._before_traffic(phase, policy, facts)
-
-    def _look_at_shadow(
-        self, row: rollouts.Rollout, phase: Phase, config: RolloutConfig, policy: Policy, now: float
-    ) -> tuple[Signal | None, str] | None:
-        """What the shadow says of a candidate that met no user; keeps it at work in every phase with a proof."""
-        if self._shadow is None or not config.shadow.on or phase not in (*SHADOWED, *LIVE):
-            return None
-        seen = self._shadow.look(row, config)
-        if phase in LIVE:
-            return None
-        may_wait = phase is Phase.PROVING and policy.mode != "propose"
-        return before_traffic(seen, config, now - row.changed_at, may_wait=may_wait)
+        return self._before_traffic(phase, policy, facts)
 
     def _before_traffic(
         self, phase: Phase, policy: Policy, facts: dict[str, Any]
     ) -> tuple[Signal | None, str, dict[str, Any]]:
+        if self._shadow_says is not None:
+            return (*self._shadow_says, facts)
         match phase:
             case Phase.STARTING:
                 return Signal.CONTROL_READY, "control_is_an_adapter", facts
             case Phase.SOAKING:
-                found = self._soaked
-                counts = {"soak_synthetic": found.synthetic, "soak_mirrored": found.mirrored}
-                return Signal.SOAKED, found.reason, facts | counts
+                if self._soaked is None:
+                    return None, "soak_at_work", facts
+                return Signal.SOAKED, self._soaked.reason, facts | self._soaked.facts
             case Phase.PROVING if policy.mode == "propose":
                 return Signal.NEEDS_APPROVAL, "mode_asks_for_a_person", facts
             case Phase.PROVING if policy.paused:
@@ -197,6 +183,18 @@ class Rolling:
                 return Signal.PROVED, "effect_proved_everywhere", facts
             case _:
                 return None, "awaiting_approval", facts
+
+    def _look_at_shadow(
+        self, row: rollouts.Rollout, phase: Phase, config: RolloutConfig, policy: Policy
+    ) -> tuple[Signal | None, str] | None:
+        """What the shadow says of a candidate that met no user; keeps it at work from the first proof on."""
+        if self._shadow is None or not config.shadow.on or phase not in (*SHADOWED, *LIVE):
+            return None
+        seen = self._shadow.look(row, config)
+        if phase in LIVE:
+            return None
+        may_wait = phase is Phase.PROVING and policy.mode != "propose"
+        return before_traffic(seen, config, self._clock() - row.changed_at, may_wait=may_wait)
 
     # ------------------------------------------------------------------------------------------------- effects
 
@@ -217,13 +215,10 @@ class Rolling:
                 return found
         if soaking:
             failpoint("rollout.soaking.before_soak")
-            soaked = self._soak(row.candidate, config.soak_requests)
+            self._soaked = soaked = self._soak(row.candidate, config.soak_requests)
             failpoint("rollout.soaking.after_soak")
-            if soaked is None:
-                return _AT_WORK
-            if soaked.failed:
-                return Residence(False, soaked.failed)
-            self._soaked = soaked
+            if soaked is not None and soaked.failed:
+                return Residence(False, soaked.failed, final=soaked.final)
         self._route(row, phase, wants, config)
         if wants.share is not None:
             self._routing.renew(config.lease_s / 3.0)

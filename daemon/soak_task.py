@@ -10,12 +10,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from daemon.gate_run import CONCURRENCY
 from daemon.store import Store, exchanges
 from deploy.driver import DriverError
+from deploy.driver_errors import NotFinite
 from streams.events import Exchange
 
 Messages = Sequence[dict[str, str]]
@@ -45,6 +46,10 @@ class Replier(Protocol):
         ...
 
 
+ATTEMPTS: Final = 3
+"""Times that an error may end a soak before it is the candidate's: a server may be restarting."""
+
+
 @dataclass(frozen=True, slots=True)
 class Soaked:
     """What the soak found. ``failed``: a reason, empty when it passed."""
@@ -54,11 +59,18 @@ class Soaked:
     """Synthetic requests answered."""
     mirrored: int = 0
     """Recorded requests answered; 0 where no traffic is recorded."""
+    final: bool = False
+    """Asking again will not help: greedy replies come as they came, or it was tried often enough."""
 
     @property
     def reason(self) -> str:
         """Why the candidate goes on."""
         return "effect_proved_and_soaked" if self.mirrored else "soaked_on_synthetic_alone"
+
+    @property
+    def facts(self) -> dict[str, int]:
+        """Numbers for the ledger."""
+        return {"soak_synthetic": self.synthetic, "soak_mirrored": self.mirrored}
 
 
 @dataclass(slots=True)
@@ -66,26 +78,28 @@ class _Run:
     version: str
     thread: threading.Thread | None = None
     result: Soaked | None = None
+    failures: int = 0
 
 
 class SoakTask:
-    """Soaks the newest version that it was asked about; a result is told once, then the next call soaks again."""
+    """Soaks the newest version that it was asked about. A result is told once; the call behind it soaks again."""
 
     def __init__(self, store: Store, replier: Replier, deployment: str, clock: Callable[[], float]) -> None:
         self._store, self._replier, self._deployment, self._clock = store, replier, deployment, clock
-        self._run: _Run | None = None
+        self._run = _Run("")
 
     def result(self, version: str, requests: int) -> Soaked | None:
         """What the soak found with at most ``requests`` recorded requests, starting it when it has not begun."""
         run = self._run
-        if run is None or run.version != version:
+        if run.version != version:
             run = self._run = _Run(version)
         if run.thread is None:
+            run.result = None
             run.thread = threading.Thread(target=self._work, args=(run, requests), name="soak", daemon=True)
             run.thread.start()
         elif not run.thread.is_alive():
-            self._run = None  # without a result it broke in our own hands, which says nothing of the candidate
-            return run.result
+            run.thread = None  # without a result it broke in our own hands, which says nothing of the candidate
+            return run.result if run.result is None else _counted(run, run.result)
         return None
 
     def _work(self, run: _Run, requests: int) -> None:
@@ -112,9 +126,16 @@ def soak(replier: Replier, version: str, recorded: Sequence[Messages]) -> Soaked
             mirrored = list(pool.map(ask, recorded))
         except DriverError as error:
             pool.shutdown(cancel_futures=True)
-            return Soaked(f"soak_{error.reason}")
+            return Soaked(f"soak_{error.reason}", final=isinstance(error, NotFinite))
     empty = 2 * sum(mirrored) < len(mirrored) if mirrored else not any(synthetic)
-    return Soaked("soak_empty_replies" if empty else "", len(synthetic), len(mirrored))
+    return Soaked("soak_empty_replies" if empty else "", len(synthetic), len(mirrored), final=empty)
+
+
+def _counted(run: _Run, found: Soaked) -> Soaked:
+    if not found.failed:
+        return found
+    run.failures += 1
+    return replace(found, final=found.final or run.failures >= ATTEMPTS)
 
 
 def answered(exchange: Exchange) -> bool:

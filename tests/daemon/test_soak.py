@@ -65,11 +65,13 @@ def test_a_candidate_that_answers_everything_passes_and_the_counts_are_told() ->
 @pytest.mark.parametrize("count", [0, 16])
 @pytest.mark.parametrize("error", [NotFinite("nan"), Unreachable("away")])
 def test_any_error_fails_it_by_name(error: DriverError, count: int) -> None:
-    assert soak(FakeReplier(error=error), NEW, recorded(count)).failed == f"soak_{error.reason}"
+    found = soak(FakeReplier(error=error), NEW, recorded(count))
+    assert (found.failed, found.final) == (f"soak_{error.reason}", isinstance(error, NotFinite))
 
 
 def test_empty_replies_to_what_was_answered_before_fail_it() -> None:
-    assert soak(FakeReplier(on_recorded(" ")), NEW, recorded(16)).failed == "soak_empty_replies"
+    found = soak(FakeReplier(on_recorded(" ")), NEW, recorded(16))
+    assert (found.failed, found.final) == ("soak_empty_replies", True)
     assert soak(FakeReplier(lambda t: "" if t == "question 3" else "x"), NEW, recorded(16)).failed == ""
 
 
@@ -115,11 +117,30 @@ def test_a_rollout_waits_for_its_soak_without_counting_that_as_failure(tmp_path:
     )
 
 
-def test_a_soak_that_fails_again_and_again_denies_the_candidate(tmp_path: Path, store: Store) -> None:
-    bench = LoopBench(tmp_path, store, soak=lambda _version, _requests: Soaked("soak_not_finite"))
+def test_a_server_may_fail_twice_before_that_is_the_candidates_end(store: Store) -> None:
+    task = SoakTask(store, FakeReplier(error=Unreachable("away")), "support", lambda: 5000.0)
+    found = [wait_until(lambda: task.result(NEW, 4), 5.0, "the soak") for _ in range(3)]
+    assert [(f.failed, f.final) for f in found if f] == [("soak_unreachable", final) for final in (False, False, True)]
+
+
+@pytest.mark.parametrize(("final", "ticks"), [(True, 2), (False, 4)])
+def test_a_failed_soak_denies_the_candidate(tmp_path: Path, store: Store, final: bool, ticks: int) -> None:
+    soaked = Soaked("soak_not_finite", final=final)
+    bench = LoopBench(tmp_path, store, soak=lambda _version, _requests: soaked)
     bench.open_rollout()
     controller, _ = bench.daemon()
-    for _ in range(6):
+    for _ in range(ticks):
+        assert bench.phase() in (Phase.STARTING, Phase.SOAKING)
         controller.tick()
     assert bench.phase() is Phase.DENIED
     assert all(r.split is None for f in bench.host.history for r in f.routes)
+
+
+def test_a_soak_that_fails_once_and_then_passes_goes_on(tmp_path: Path, store: Store) -> None:
+    answers = [Soaked("soak_unreachable"), None, Soaked("", 5, 16)]
+    bench = LoopBench(tmp_path, store, soak=lambda _version, _requests: answers.pop(0))
+    bench.open_rollout()
+    controller, _ = bench.daemon()
+    for _ in range(4):
+        controller.tick()
+    assert bench.phase() is Phase.PROVING
