@@ -7,6 +7,7 @@ sampling parameters, so every request is greedy. The controller asks each tick; 
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,19 +20,22 @@ from deploy.driver import DriverError
 from deploy.driver_errors import NotFinite
 from streams.events import Exchange
 
+MAX_TOKENS: Final = 32
+"""Of a reply: enough to see that an engine computes."""
 Messages = Sequence[dict[str, str]]
 SYNTHETIC: Final[tuple[tuple[dict[str, str], ...], ...]] = (
     ({"role": "user", "content": "Hello"},),
     ({"role": "user", "content": "7 + 5 = ?"},),
     ({"role": "user", "content": "Wo ist mein Paket? 我的包裹在哪里？ 📦"},),
-    ({"role": "user", "content": "Repeat the last word of this line. " + "one two three four five six " * 24},),
+    ({"role": "user", "content": "Repeat the last word: " + "one two three four " * 4},),
     (
         {"role": "user", "content": "My order is late."},
         {"role": "assistant", "content": "I am sorry. What is its number?"},
         {"role": "user", "content": "12345"},
     ),
 )
-"""Short, numeric, in other scripts, long, of several turns: what an engine meets, not what a candidate should know."""
+"""Short, numeric, in other scripts, repetitive, of several turns: what an engine meets, not what a candidate should
+know. None is long: with its reply it must fit into the smallest context that somebody serves."""
 
 
 class Replier(Protocol):
@@ -106,24 +110,24 @@ class SoakTask:
         with self._store.read() as read:
             newest = exchanges.since(read, self._deployment, 0.0, self._clock(), 4 * requests)
         recorded = [x for x in newest if answered(x)][-requests:]
-        run.result = soak(self._replier, run.version, [_messages(x) for x in recorded])
+        run.result = soak(self._replier, run.version, [(_messages(x), _tokens(x)) for x in recorded])
 
 
-def soak(replier: Replier, version: str, recorded: Sequence[Messages]) -> Soaked:
-    """Ask everything, stop at the first error. The reason names the error; replies that are empty fail together.
+def soak(replier: Replier, version: str, recorded: Sequence[tuple[Messages, int]]) -> Soaked:
+    """Ask everything, stop at the first error; ``recorded`` are messages and the tokens that a reply may take.
 
-    Of the recorded requests each had a reply, so more than half empty is the candidate's doing; of the synthetic ones
-    nobody knows the reply, so only silence to all of them is.
+    The reason names the error; replies that are empty fail together. Of the recorded requests each had a reply, so more
+    than half empty is the candidate's doing; of the synthetic ones nobody knows the reply, so only silence to all is.
     """
 
-    def ask(messages: Messages) -> bool:
+    def ask(messages: Messages, max_tokens: int) -> bool:
         replier.wait_until_quiet()
-        return bool(replier.reply(version, messages, must_be_finite=True).strip())
+        return bool(replier.reply(version, messages, max_tokens, must_be_finite=True).strip())
 
     with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="soak") as pool:
         try:
-            synthetic = list(pool.map(ask, SYNTHETIC))
-            mirrored = list(pool.map(ask, recorded))
+            synthetic = list(pool.map(ask, SYNTHETIC, itertools.repeat(MAX_TOKENS)))
+            mirrored = list(pool.map(ask, *zip(*recorded, strict=True))) if recorded else []
         except DriverError as error:
             pool.shutdown(cancel_futures=True)
             return Soaked(f"soak_{error.reason}", final=isinstance(error, NotFinite))
@@ -141,6 +145,11 @@ def _counted(run: _Run, found: Soaked) -> Soaked:
 def answered(exchange: Exchange) -> bool:
     """Whether an exchange can be sent again: it was served, and its text is still here."""
     return exchange.status < 400 and bool(exchange.messages) and bool(exchange.completion.strip())
+
+
+def _tokens(exchange: Exchange) -> int:
+    """No more than the recorded reply took: so many surely fit behind its prompt."""
+    return max(min(exchange.completion_tokens or MAX_TOKENS, MAX_TOKENS), 1)
 
 
 def _messages(exchange: Exchange) -> Messages:

@@ -25,6 +25,7 @@ class FakeReplier:
         self.say, self.error = say, error
         self.asked: list[str] = []
         self.quiet = 0
+        self.tokens: list[int] = []
 
     def reply(
         self,
@@ -37,6 +38,7 @@ class FakeReplier:
         assert version == NEW
         assert must_be_finite
         self.asked.append(messages[-1]["content"])
+        self.tokens.append(max_tokens)
         if self.error is not None:
             raise self.error
         return self.say(messages[-1]["content"])
@@ -45,8 +47,8 @@ class FakeReplier:
         self.quiet += 1
 
 
-def recorded(count: int) -> list[list[dict[str, str]]]:
-    return [[{"role": "user", "content": f"question {n}"}] for n in range(count)]
+def recorded(count: int) -> list[tuple[list[dict[str, str]], int]]:
+    return [([{"role": "user", "content": f"question {n}"}], 8) for n in range(count)]
 
 
 def on_recorded(reply: str) -> Say:
@@ -82,7 +84,7 @@ def test_without_traffic_the_synthetic_ones_stand_alone_by_name() -> None:
 
 
 def test_only_served_exchanges_with_their_text_are_sent_again_the_newest_first_to_stay(store: Store) -> None:
-    kept = [exchange(n) for n in range(6)]
+    kept = [exchange(n, completion_tokens=n) for n in range(6)]
     useless = [
         exchange(10, status=500),
         exchange(11, completion=" "),
@@ -96,6 +98,7 @@ def test_only_served_exchanges_with_their_text_are_sent_again_the_newest_first_t
     assert task.result(NEW, 4) is None
     assert wait_until(lambda: task.result(NEW, 4), 5.0, "the soak") == Soaked("", len(SYNTHETIC), 4)
     assert sorted(t for t in replier.asked if t.startswith("question")) == [f"question {n}" for n in (2, 3, 4, 5)]
+    assert sorted(replier.tokens)[:4] == [2, 3, 4, 5], "a reply takes no more room than the recorded one did"
 
 
 def test_a_rollout_waits_for_its_soak_without_counting_that_as_failure(tmp_path: Path, store: Store) -> None:
@@ -144,3 +147,7 @@ def test_a_soak_that_fails_once_and_then_passes_goes_on(tmp_path: Path, store: S
     for _ in range(4):
         controller.tick()
     assert bench.phase() is Phase.PROVING
+
+
+def test_synthetic_requests_fit_into_a_small_context() -> None:
+    assert all(sum(len(m["content"].encode()) for m in messages) <= 128 for messages in SYNTHETIC)
