@@ -17,12 +17,14 @@ from daemon.ingest import Ingest, IngestPorts
 from daemon.learning import Learning
 from daemon.outlook import outlook
 from daemon.query_watch import QueryWatch, check
-from daemon.replier import ReplicaReplier, make_soak
+from daemon.replier import ReplicaReplier
 from daemon.residency import Residency
 from daemon.rolling import Rolling
 from daemon.rollout_start import RolloutStart
 from daemon.routing import Routing
 from daemon.runtime import Parts, Runtime
+from daemon.shadow_task import ShadowTask
+from daemon.soak_task import SoakTask
 from daemon.store import versions
 from daemon.token_check import TokenCheck
 from daemon.version_rows import row_of
@@ -68,9 +70,10 @@ def assemble(runtime: Runtime) -> Parts:
     routing = Routing(agent, name, config.deployment.alias, clock)
     residency = Residency(store, agent, name, clock)
     replier = _replier(config, runtime.secret("control.token"))
-    soak = make_soak(store, replier, name, clock)
-    rolling = Rolling(store, routing, residency, soak, name, clock, metrics)
+    soak = SoakTask(store, replier, name, clock).result
     base_names = tuple(n for n in (config.deployment.base_name, config.deployment.alias, identity) if n is not None)
+    shadow = ShadowTask(store, replier, name, base_names, config.join.window_s, clock)
+    rolling = Rolling(store, routing, residency, soak, name, clock, metrics, shadow)
     builder = BufferBuilder(config, store, config.artifacts, metrics, base_names)
     gate = GateTask(
         config.gate,
@@ -94,6 +97,11 @@ def assemble(runtime: Runtime) -> Parts:
         clock,
         metrics,
     )
+
+    def close() -> None:
+        shadow.close()
+        agent.close()
+
     controller = Controller(
         ControllerParts(
             config=config,
@@ -108,7 +116,7 @@ def assemble(runtime: Runtime) -> Parts:
             base=base,
             identity=identity,
             clock=clock,
-            close=agent.close,
+            close=close,
             metrics=metrics,
             troubles=runtime.troubles,
             queries=kill_queries(runtime, metrics),

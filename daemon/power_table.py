@@ -92,7 +92,7 @@ def _row(basis: Assumed, effect: float, config: RolloutConfig) -> Json:
     outlook = Outlook(overall, effect, basis.slice_share, basis.reward_variance, basis.units_per_hour / 3600.0)
     expected = forecast(outlook, config)
     # Rewards alone must carry the weighted harm evidence, while its other parts stand at 1.
-    alone = REWARD_WEIGHT / (config.threshold - (1.0 - REWARD_WEIGHT))
+    alone = REWARD_WEIGHT / (config.harm_threshold - (1.0 - REWARD_WEIGHT))
     harm = units_to_verdict(overall, basis.reward_variance, config.share_small, alone)
     hourly = basis.units_per_hour
     wait = (config.maturity_s + config.lateness_s) / 3600.0

@@ -1,4 +1,4 @@
-"""Answers of one version through one replica, for the gate and the soak: tagged as internal, greedy, bounded."""
+"""Answers of one version through one replica, for gate, soak and shadow: tagged as internal, greedy, bounded."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from daemon.store import Store, exchanges
-from deploy.driver import Driver, DriverError
+from deploy.driver import Driver
 
 MAX_TOKENS: Final = 64
 BUSY_ABOVE: Final = 24
@@ -21,9 +20,16 @@ class ReplicaReplier:
     def __init__(self, driver: Driver, pause: Callable[[float], None] = time.sleep) -> None:
         self._driver, self._pause = driver, pause
 
-    def reply(self, version: str, messages: Sequence[dict[str, str]]) -> str:
+    def reply(
+        self,
+        version: str,
+        messages: Sequence[dict[str, str]],
+        max_tokens: int = MAX_TOKENS,
+        *,
+        must_be_finite: bool = False,
+    ) -> str:
         """The greedy reply. Raises DriverError."""
-        return self._driver.chat(version, list(messages), max_tokens=MAX_TOKENS)
+        return self._driver.chat(version, list(messages), max_tokens=max_tokens, must_be_finite=must_be_finite)
 
     def wait_until_quiet(self) -> None:
         """Return when fewer than ``BUSY_ABOVE`` requests are in flight, or after two seconds."""
@@ -31,23 +37,3 @@ class ReplicaReplier:
         while waited < LONGEST_WAIT_S and self._driver.in_flight() > BUSY_ABOVE:
             self._pause(0.1)
             waited += 0.1
-
-
-def make_soak(
-    store: Store, replier: ReplicaReplier, deployment: str, clock: Callable[[], float]
-) -> Callable[[str, int], str | None]:
-    """Mirror the newest recorded requests to a version before it meets users; the reason when it fails them."""
-
-    def soak(version: str, requests: int) -> str | None:
-        with store.read() as read:
-            recent = exchanges.since(read, deployment, 0.0, clock(), requests)
-        empty = 0
-        for exchange in recent:
-            try:
-                text = replier.reply(version, [m.model_dump() for m in exchange.messages])
-            except DriverError as error:
-                return f"soak_{error.reason}"
-            empty += not text.strip()
-        return "soak_empty_replies" if recent and empty > len(recent) // 2 else None
-
-    return soak

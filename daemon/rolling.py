@@ -17,13 +17,16 @@ from daemon.obstacles import Obstacle, Tries, weigh
 from daemon.residency import Residence, Residency
 from daemon.route_write import Change, write
 from daemon.routing import Overtaken, Routing
+from daemon.shadow_task import ShadowTask
+from daemon.soak_task import Soaked
 from daemon.store import Store, Tx, buffers, denials, fences, rollouts, suspended, versions
 from deploy.agent import Observation, RouteAck
 from deploy.evidence import Observed
 from deploy.intervals import intervals
 from deploy.kill_query import QUIET, USER_QUERY, UserQueries
-from deploy.rollout import FINAL, LIVE, Desired, Phase, RolloutConfig, Signal, desired, move
+from deploy.rollout import FINAL, LIVE, SHADOWED, Desired, Phase, RolloutConfig, Signal, desired, move
 from deploy.routes import Split
+from deploy.shadow import before_traffic
 from deploy.verdict import judge, numbers, suspends
 from monitors.metrics import Metrics
 from streams.failpoints import failpoint
@@ -50,17 +53,20 @@ class Rolling:
         store: Store,
         routing: Routing,
         residency: Residency,
-        soak: Callable[[str, int], str | None],
+        soak: Callable[[str, int], Soaked | None],
         deployment: str,
         clock: Callable[[], float],
         metrics: Metrics,
+        shadow: ShadowTask | None = None,
     ) -> None:
-        self._metrics = metrics
+        self._metrics, self._shadow = metrics, shadow
         self._store, self._routing, self._residency = store, routing, residency
         self._soak, self._deployment, self._clock = soak, deployment, clock
         self._tries = Tries()
         self._generation = 0
         """The routing's generation that the step in progress goes by; its own writes raise it."""
+        self._soaked: Soaked | None = None
+        self._shadow_says: tuple[Signal | None, str] | None = None
 
     def tick(
         self,
@@ -76,6 +82,7 @@ class Rolling:
         phase, config = Phase(row.phase), RolloutConfig.model_validate(row.data["config"])
         self._generation = generation
         try:
+            self._shadow_says = self._look_at_shadow(row, phase, config, policy)
             signal, reason, facts = self._look(row, phase, config, seen, evidence, policy)
             if signal is None:
                 self._note_wait(row, reason)
@@ -104,6 +111,8 @@ class Rolling:
         self._tries = Tries()
         if phase in LIVE:
             facts = {**facts, **self._intervals(row)}
+        if self._shadow is not None:
+            facts = {**facts, **self._shadow.facts(row.id, RolloutConfig.model_validate(row.data["config"]).alpha)}
         with self._store.begin() as tx:
             self._record(tx, row, phase, signal, target, reason, facts, actor, note)
         failpoint(f"rollout.{target.value}.recorded")
@@ -160,11 +169,15 @@ class Rolling:
     def _before_traffic(
         self, phase: Phase, policy: Policy, facts: dict[str, Any]
     ) -> tuple[Signal | None, str, dict[str, Any]]:
+        if self._shadow_says is not None:
+            return (*self._shadow_says, facts)
         match phase:
             case Phase.STARTING:
                 return Signal.CONTROL_READY, "control_is_an_adapter", facts
             case Phase.SOAKING:
-                return Signal.SOAKED, "effect_proved_and_soaked", facts
+                if self._soaked is None:
+                    return None, "soak_at_work", facts
+                return Signal.SOAKED, self._soaked.reason, facts | self._soaked.facts
             case Phase.PROVING if policy.mode == "propose":
                 return Signal.NEEDS_APPROVAL, "mode_asks_for_a_person", facts
             case Phase.PROVING if policy.paused:
@@ -175,6 +188,18 @@ class Rolling:
                 return Signal.PROVED, "effect_proved_everywhere", facts
             case _:
                 return None, "awaiting_approval", facts
+
+    def _look_at_shadow(
+        self, row: rollouts.Rollout, phase: Phase, config: RolloutConfig, policy: Policy
+    ) -> tuple[Signal | None, str] | None:
+        """What the shadow says of a candidate that met no user; keeps it at work from the first proof on."""
+        if self._shadow is None or not config.shadow.on or phase not in (*SHADOWED, *LIVE):
+            return None
+        seen = self._shadow.look(row, config)
+        if phase in LIVE:
+            return None
+        may_wait = phase is Phase.PROVING and policy.mode != "propose"
+        return before_traffic(seen, config, self._clock() - row.changed_at, may_wait=may_wait)
 
     # ------------------------------------------------------------------------------------------------- effects
 
@@ -195,10 +220,11 @@ class Rolling:
                 return Obstacle(version, found)
         if soaking:
             failpoint("rollout.soaking.before_soak")
-            failed = self._soak(row.candidate, config.soak_requests)
+            self._soaked = soaked = self._soak(row.candidate, config.soak_requests)
             failpoint("rollout.soaking.after_soak")
-            if failed is not None:
-                return Obstacle(row.candidate, Residence(False, failed, replica=seen.replicas[0].name))
+            if soaked is not None and soaked.failed:
+                first = seen.replicas[0].name
+                return Obstacle(row.candidate, Residence(False, soaked.failed, final=soaked.final, replica=first))
         self._route(row, phase, wants, config)
         if wants.share is not None:
             self._routing.renew(config.lease_s / 3.0)

@@ -6,6 +6,7 @@ load is done once and an unload only after nothing was routed to it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from deploy.driver_errors import (
     DriverError,
     LoadRejected,
     LoraDisabled,
+    NotFinite,
     RankTooLarge,
     RouteRefused,
     ServerFailed,
@@ -103,12 +105,25 @@ class Driver:
             raise ServerFailed(f"{self.url}: expected token ids and log-probabilities, got {body!r:.200}") from error
         return Completion(ids, logs, str(choice.get("text", "")))
 
-    def chat(self, model: str, messages: Sequence[dict[str, str]], max_tokens: int) -> str:
-        """Greedy reply to a conversation. Raises DriverError."""
-        request = {"model": model, "messages": list(messages), "max_tokens": max_tokens, "temperature": 0}
-        body = self._json(self._send("POST", "/v1/chat/completions", json=request), model)
+    def chat(
+        self, model: str, messages: Sequence[dict[str, str]], max_tokens: int, *, must_be_finite: bool = False
+    ) -> str:
+        """Greedy reply to a conversation; ``must_be_finite`` looks at its log-probabilities too. Raises DriverError."""
+        request: dict[str, Any] = {
+            "model": model,
+            "messages": list(messages),
+            "max_tokens": max_tokens,
+            "temperature": 0,
+        }
+        body = self._json(
+            self._send("POST", "/v1/chat/completions", json=request | ({"logprobs": True} if must_be_finite else {})),
+            model,
+        )
         try:
-            return str(body["choices"][0]["message"]["content"] or "")
+            choice = body["choices"][0]
+            if must_be_finite:
+                _look_finite(model, choice)
+            return str(choice["message"]["content"] or "")
         except (KeyError, IndexError, TypeError) as error:
             raise ServerFailed(f"{self.url}: expected a chat completion, got {body!r:.200}") from error
 
@@ -192,6 +207,14 @@ class Driver:
                 "--max-lora-rank"
             )
         return LoadRejected(f"{self.url} refused {version}: {answer.status_code} {text}")
+
+
+def _look_finite(model: str, choice: dict[str, Any]) -> None:
+    """Raises NotFinite. What cannot be written as JSON comes as null, or as a server error of its own."""
+    told: dict[str, Any] = choice.get("logprobs") or {}
+    found: list[Any] = [token["logprob"] for token in told.get("content") or ()]
+    if not all(isinstance(one, (int, float)) and math.isfinite(one) for one in found):
+        raise NotFinite(f"{model}: a log-probability of its reply is not a finite number")
 
 
 def _words(answer: httpx.Response) -> str:

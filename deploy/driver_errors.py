@@ -25,6 +25,12 @@ class ServerFailed(DriverError):
     reason = "server_failed"
 
 
+class NotFinite(DriverError):
+    """A reply's log-probabilities are not numbers: the engine computes with NaN or infinity under this version."""
+
+    reason = "not_finite"
+
+
 class ControlRefused(DriverError):
     """The control token is missing or wrong, or the gateway is not loaded."""
 

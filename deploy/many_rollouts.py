@@ -109,7 +109,7 @@ class ManyRollouts:
 
     def _look(self) -> None:
         live, config = self.live, self._config
-        harmed = live & (self.harm_e() >= config.threshold)
+        harmed = live & (self.harm_e() >= config.harm_threshold)
         void = live & ~harmed & (np.maximum(self._ratio_e, self._feedback_e) >= self._void_bound)
         going = live & ~harmed & ~void
         enough = self._matured.min(axis=0) >= config.min_units_per_arm

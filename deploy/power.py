@@ -104,7 +104,7 @@ def expected_verdicts(traffic: Traffic, config: RolloutConfig) -> tuple[Expected
     found = forecast(outlook, config)
     wait = config.maturity_s + config.lateness_s
     # rewards alone must carry the weighted harm evidence, the other parts standing at 1
-    alone = REWARD_WEIGHT / (config.threshold - (1.0 - REWARD_WEIGHT))
+    alone = REWARD_WEIGHT / (config.harm_threshold - (1.0 - REWARD_WEIGHT))
     harm = [
         (f"harm_{step}", units_to_verdict(-traffic.effect, traffic.variance, share, alone), 0.0)
         for step, share in (("small", config.share_small), ("half", config.share_half))

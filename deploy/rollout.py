@@ -20,7 +20,7 @@ class Phase(StrEnum):
     """Where a rollout is."""
 
     STARTING = "starting"  # the control arm becomes an adapter, so that both arms pay the same
-    SOAKING = "soaking"  # the candidate on one replica: effect proof, synthetic requests
+    SOAKING = "soaking"  # the candidate on one replica: effect proof, synthetic and recorded requests
     PROVING = "proving"  # the candidate on every replica, one at a time
     AWAITING_CANARY = "awaiting_canary"  # modes propose and canary: a person approves the canary
     CANARY_SMALL = "canary_small"  # 10 % of sessions
@@ -75,11 +75,15 @@ _FORWARD: Final[Mapping[tuple[Phase, Signal], Phase]] = {
     (Phase.CANARY_HALF, Signal.APPROVED): Phase.PROBATION,
 }
 
+SHADOWED: Final = (Phase.PROVING, Phase.AWAITING_CANARY)
+"""Phases before traffic in which the candidate is proved, so that its shadow may say something."""
+
 _UNPROVED: Final = (Phase.STARTING, Phase.SOAKING, Phase.PROVING, Phase.AWAITING_CANARY)
 
 _BACK: Final[Mapping[tuple[Phase, Signal], Phase]] = {
     **{(p, Signal.PROOF_FAILED): Phase.DENIED for p in _UNPROVED},
     **{(p, Signal.KILL_SWITCH): Phase.DENIED for p in _UNPROVED},
+    **{(p, Signal.HARM): Phase.DENIED for p in SHADOWED},
     **{(p, Signal.ROLLBACK): Phase.ABORTED for p in _UNPROVED},
     **{(p, Signal.ABORT): Phase.ABORTED for p in (*_UNPROVED, *LIVE)},
     **{(p, Signal.DEADLINE): Phase.INCONCLUSIVE for p in (*_UNPROVED, *LIVE)},

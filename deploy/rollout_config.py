@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from deploy.kill_query import MOST_QUERIES, KillQuery
+from deploy.shadow_config import ShadowConfig
 
 Preset = Literal["strict", "balanced", "fast"]
 
@@ -35,6 +36,12 @@ PRESETS: Final[Mapping[Preset, Mapping[str, object]]] = MappingProxyType(
     }
 )
 """Preset to the fields in which it differs from the defaults. A field that is given wins."""
+
+
+SHADOW_SHARE: Final = 0.1
+"""Share of alpha that the shadow's own test of harm has while there is a shadow; live traffic's has the rest. Ten
+times alpha's e-value costs the shadow three quarters more blocks, the rest costs live traffic one unit in thirty.
+"""
 
 
 class RolloutConfig(BaseModel):
@@ -102,7 +109,9 @@ class RolloutConfig(BaseModel):
     kill_query_every_s: Annotated[float, Field(ge=1, le=3600)] = 15.0
     """Seconds between two looks at the kill queries: Prometheus has nothing newer than its last scrape."""
     soak_requests: Annotated[int, Field(ge=1)] = 16
-    """Synthetic requests that a candidate answers on one replica before it is loaded on the others."""
+    """Newest recorded requests, beside five synthetic ones, that a candidate answers on one replica before it is loaded
+    on the others."""
+    shadow: ShadowConfig = ShadowConfig()
     champion_wait_s: Annotated[float, Field(gt=0)] = 60.0
     """Seconds without a replica that has the champion before previous, identity or base serves instead."""
 
@@ -132,6 +141,16 @@ class RolloutConfig(BaseModel):
     def promotion_alpha(self) -> float:
         """Chance of a wrong promotion: the smaller of the two alphas."""
         return self.alpha if self.alpha_promote is None else min(self.alpha, self.alpha_promote)
+
+    @property
+    def harm_threshold(self) -> float:
+        """E-value of the harm evidence on live traffic that ends a rollout: that of alpha less the shadow's share."""
+        return 1.0 / ((1.0 - SHADOW_SHARE) * self.alpha) if self.shadow.on else self.threshold
+
+    @property
+    def shadow_threshold(self) -> float:
+        """E-value of the shadow's harm that ends a rollout before traffic."""
+        return 1.0 / (SHADOW_SHARE * self.alpha)
 
     @property
     def promote_threshold(self) -> float:

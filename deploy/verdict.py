@@ -66,7 +66,7 @@ def needs(process: str, config: RolloutConfig) -> float:
     """E-value at which a process decides; ``process`` is its name in ``numbers`` without the ``e_``."""
     if process in VOIDS:
         return config.void_threshold
-    return config.promote_threshold if process in PROMOTING else config.threshold
+    return config.promote_threshold if process in PROMOTING else config.harm_threshold
 
 
 def suspends(end: Phase, reason: str) -> bool:

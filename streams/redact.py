@@ -120,6 +120,7 @@ _RULES: Final[tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...]] = 
     ("PHONE", _PHONE, _is_phone),
 )
 
+_LABELLED: Final = re.compile(rf"\[(?:{'|'.join(sorted({label for label, _, _ in _RULES}))})\]")
 _SEPARATOR: Final = re.compile(r"[ -]")
 _WORTH_A_LOOK: Final = re.compile(
     r"@|[0-9][^A-Za-z]{0,3}[0-9]|[0-9A-Fa-f]:|PRIVATE KEY|AIza|[-_.][A-Za-z0-9_-]{10}|[A-Z0-9]{12}"
@@ -197,3 +198,8 @@ def redact_feedback(feedback: Feedback) -> tuple[Feedback, dict[str, int]]:
     if not clean.counts:
         return feedback, {}
     return feedback.model_copy(update=changed), clean.counts
+
+
+def was_redacted(text: str) -> bool:
+    """Whether a label stands where something was: the text is not what its writer wrote."""
+    return _LABELLED.search(text) is not None

@@ -28,6 +28,12 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "gate_passed": "The candidate passed the gate offline, so its rollout was opened.",
         "control_is_an_adapter": "The control serves as an adapter, so that both arms pay the same.",
         "effect_proved_and_soaked": "On one replica the candidate changes replies as it should and answered the soak.",
+        "soaked_on_synthetic_alone": (
+            "On one replica the candidate changes replies as it should. No traffic is recorded, so it answered "
+            "synthetic requests alone."
+        ),
+        "soak_at_work": "The candidate is answering synthetic and recorded requests on one replica.",
+        "soak_not_finite": "A log-probability of the candidate's replies is no finite number: its weights are broken.",
         "effect_proved_everywhere": "Every replica that answers has the candidate with its effect proved.",
         "mode_asks_for_a_person": "The mode of this deployment leaves this step to a person.",
         "approved": "A person approved the step.",
@@ -42,6 +48,14 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         ),
         "no_harm_in_probation": "Probation ended without evidence of harm (e {e_harm}, {needs} would have ended it).",
         **{reason: f"{what}{_HARM}" for reason, what in _HARMS.items()},
+        "shadow_harm": (
+            "No user met it: of recorded requests that were sent again it lost {shadow_lost} confirmed replies and "
+            "mended {shadow_mended} corrected ones, in {shadow_blocks} of each (e {shadow_e}, {needs_shadow} ends it)."
+        ),
+        "shadow_waits_for_scores": (
+            "It is proved, and recorded requests with a known answer are being sent to it first; that takes "
+            "{shadow_wait_s} at most."
+        ),
         "consecutive_server_errors": (
             "The candidate answered at least {kill_errors} requests of at least {kill_sessions} sessions in a row "
             "with a server error: the kill switch, which waits for no statistics."

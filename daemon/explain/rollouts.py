@@ -20,8 +20,9 @@ from daemon.explain.evidence_path import (
 )
 from daemon.explain.explanation import Arm, Decided, Explanation, Measure, Relation, Remedy, compare, span
 from daemon.explain.rollout_words import CAN_DO, NEXT, WHAT, words
+from daemon.explain.shadow_words import shadow_measure, shadow_note
 from daemon.query_watch import stored
-from daemon.store import Read, rollouts, units
+from daemon.store import Read, rollouts, shadow_scores, units
 from daemon.store import ledger as entries
 from deploy.guards import GUARDS
 from deploy.kill_query import QueryState
@@ -49,6 +50,7 @@ def explain(read: Read, row: rollouts.Rollout, now: float) -> Explanation:
     rows = units.events_of(read, row.id)
     events = events_of(drawn, rows[:MOST_EVENTS])
     verdicts = [e for e in story if "e_harm" in e.data]
+    scores = shadow_scores.of_rollout(read, row.id)
     walked = walk(events, config, [Recorded(str(e.data.get("to_phase", "")), e.data) for e in verdicts])
     seen = numbers(walked.final)
     facts = _facts(seen, config, row)
@@ -70,13 +72,17 @@ def explain(read: Read, row: rollouts.Rollout, now: float) -> Explanation:
             row.ended_at or row.changed_at,
             last.actor if last is not None else "daemon",
         ),
-        measures=(*_measures(phase, seen, config), *_queries(read, row, phase, config)),
+        measures=(
+            *_measures(phase, seen, config),
+            *shadow_measure(scores, phase, config),
+            *_queries(read, row, phase, config),
+        ),
         next=_next(phase, row, seen, config, facts, now),
         can_do=tuple(Remedy(r.command.format_map(facts), r.effect) for r in CAN_DO[phase]),
         arms=_arms(row, drawn, events, seen),
         effect=effect(events, config),
         path=walked.path if events else None,
-        notes=_notes(walked, verdicts, rows, events, seen),
+        notes=_notes(walked, verdicts, rows, events, seen) + shadow_note(scores, phase, config),
     )
 
 
@@ -93,8 +99,9 @@ def _facts(
     found |= {name: f"{value:g}" for name, value in config.model_dump().items() if isinstance(value, (int, float))}
     shares = ("share_small", "share_half", "share_probation")
     found |= {name: f"{100.0 * getattr(config, name):g} %" for name in shares}
-    found |= {"needs": f"{config.threshold:g}", "needs_promote": f"{config.promote_threshold:g}"}
+    found |= {"needs": f"{config.harm_threshold:.3g}", "needs_promote": f"{config.promote_threshold:g}"}
     found |= {"needs_void": f"{config.void_threshold:g}"}
+    found |= {"needs_shadow": f"{config.shadow_threshold:g}", "shadow_wait_s": span(config.shadow.wait_s)}
     found |= {"probation_s": span(config.probation_s), "candidate": row.candidate}
     return found
 

@@ -342,3 +342,14 @@ unit_events = Table(
     Column("value", Float, nullable=False),
     Column("at", Float, nullable=False),
 )
+shadow_scores = Table(
+    "shadow_scores",
+    metadata,
+    Column("rollout", String, primary_key=True),
+    Column("exchange_id", String, primary_key=True),
+    Column("block", Integer, nullable=False),
+    Column("identity", String, nullable=False),
+    Column("corrected", Boolean, nullable=False),
+    Column("right", Boolean, nullable=False),
+    Column("at", Float, nullable=False),
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from daemon.query_watch import Ask, QueryWatch
 from daemon.residency import Residency
 from daemon.rolling import Rolling
 from daemon.routing import Routing
+from daemon.shadow_task import ShadowTask
+from daemon.soak_task import Soaked
 from daemon.store import Store, rollouts, versions
 from daemon.troubles import Troubles
 from deploy.power import Outlook
@@ -68,6 +71,8 @@ class LoopBench:
     ask: Ask | None = None
     """Answers the kill queries, in the tick's own thread; None: nobody does."""
     troubles: Troubles = field(default_factory=Troubles)
+    soak: Callable[[str, int], Soaked | None] = lambda _version, _requests: Soaked()
+    shadow: ShadowTask | None = None
 
     def config(self) -> Config:
         """A config of this mode."""
@@ -98,7 +103,7 @@ agent: {{replicas: [{{name: replica-0, url: "http://127.0.0.1:1"}}, {{name: repl
         registry = Registry(config.artifacts)
         routing = Routing(self.host, "support", "support", clock)
         residency = Residency(self.store, self.host, "support", clock)
-        rolling = Rolling(self.store, routing, residency, lambda _version, _requests: None, "support", clock, metrics)
+        rolling = Rolling(self.store, routing, residency, self.soak, "support", clock, metrics, self.shadow)
         builder = BufferBuilder(config, self.store, config.artifacts, metrics, ("support-base", IDENTITY))
         gate = GateTask(
             config.gate,

@@ -17,6 +17,7 @@ from deploy.driver_errors import (
     DriverError,
     LoadRejected,
     LoraDisabled,
+    NotFinite,
     RankTooLarge,
     RouteRefused,
     ServerFailed,
@@ -158,3 +159,16 @@ def test_in_flight_is_summed_over_versions(server: Scripted, driver: Driver) -> 
 
 def test_every_kind_of_error_has_a_reason_of_its_own() -> None:
     assert len(REASONS) == len(DriverError.__subclasses__()) + 1
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "null"])
+def test_a_reply_whose_log_probabilities_are_no_numbers_is_refused_where_that_is_asked(
+    server: Scripted, driver: Driver, value: str
+) -> None:
+    choice = f'{{"message": {{"content": "ok"}}, "logprobs": {{"content": [{{"logprob": {value}}}]}}}}'
+    server.answer = (200, f'{{"choices": [{choice}]}}')
+    assert driver.chat(VERSION, [], 8) == "ok"
+    with pytest.raises(NotFinite, match=VERSION):
+        driver.chat(VERSION, [], 8, must_be_finite=True)
+    server.answer = (200, '{"choices": [{"message": {"content": "ok"}, "logprobs": {"content": [{"logprob": -1}]}}]}')
+    assert driver.chat(VERSION, [], 8, must_be_finite=True) == "ok"

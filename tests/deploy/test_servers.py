@@ -17,7 +17,16 @@ from adapters.manifest import Manifest
 from adapters.registry import Registry
 from adapters.tensor_file import encode, parse
 from deploy.driver import Driver
-from deploy.driver_errors import ControlRefused, DriverError, LoadRejected, RankTooLarge, UnknownModel, Unreachable
+from deploy.driver_errors import (
+    ControlRefused,
+    DriverError,
+    LoadRejected,
+    NotFinite,
+    RankTooLarge,
+    ServerFailed,
+    UnknownModel,
+    Unreachable,
+)
 from deploy.gateway.tokens import verify
 from deploy.proof import TOLERANCE, ProofResult, prove
 from deploy.routes import Route, RouteFile
@@ -314,9 +323,37 @@ def test_exchanges_and_feedback_reach_the_log(served: Served) -> None:
     assert verify(b"ab" * 32, token, exchange.received_at).exchange_id == exchange_id
 
 
+def test_a_request_by_version_name_is_looked_at_for_numbers_and_never_captured(served: Served) -> None:
+    """What gate, soak and shadow send: the alias request behind it reaches the log, it does not."""
+    served.route(served.manifests[0].version)
+    candidate, words = served.manifests[1].version, [{"role": "user", "content": "sent again"}]
+    plain = served.driver.chat(candidate, words, 6)
+    assert plain == served.driver.chat(candidate, words, 6, must_be_finite=True)
+    marker = served.post(CHAT, question("after it")).headers["x-homeostat-exchange"]
+
+    def prompts() -> list[str]:
+        events = [e for e in served.logged(1) if isinstance(e, Exchange)]
+        return [e.prompt for e in events] if any(e.exchange_id == marker for e in events) else []
+
+    assert "sent again" not in wait_until(prompts, 10.0, "the exchange behind it")
+
+
 @pytest.mark.parametrize("path", ["/v1/load_lora_adapter", "/invocations", "/pause", "/collective_rpc", "/tokenize"])
 def test_control_routes_are_closed_to_strangers(served: Served, path: str) -> None:
     assert served.post(path, {}).status_code == 404
+
+
+def test_an_adapter_that_overflows_fails_a_look_at_its_numbers(served: Served, tmp_path: Path) -> None:
+    """Its files are finite and so it loads; what it computes is not."""
+    if served.server.kind == "vllm":
+        pytest.skip("on vLLM's CPU build it would spoil the replies of the tests behind it")
+    name = "support-888888888888"
+    served.driver.load(name, _changed(served, tmp_path / "large", lambda _name, t: t * 1e25))
+    try:
+        with pytest.raises((NotFinite, ServerFailed)):
+            served.driver.chat(name, [{"role": "user", "content": "hello"}], 6, must_be_finite=True)
+    finally:
+        served.driver.unload(name)
 
 
 def test_a_nan_adapter_is_never_proved(served: Served, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from deploy.guards import GUARDS
 from deploy.kill_query import HOLD_REASONS
 from deploy.processes import Processes, apply, harm_e
 from deploy.rollout import Phase, RolloutConfig, Signal
+from deploy.shadow_config import ShadowConfig
 from deploy.unit_events import Path, UnitEvent
 from deploy.verdict import PROMOTING, REASONS, VOIDS, judge, needs, numbers
 
@@ -267,3 +268,17 @@ def test_every_reason_has_its_line_in_the_docs() -> None:
     text = (FilePath(__file__).parents[2] / "docs" / "decisions.md").read_text(encoding="utf-8")
     lines = {line.split("`")[1] for line in text.splitlines() if line.startswith("| `")}
     assert lines >= REASONS | set(HOLD_REASONS), (REASONS | set(HOLD_REASONS)) - lines
+
+
+def test_with_a_shadow_live_harm_needs_what_the_shadow_leaves_of_alpha() -> None:
+    shadowed = CONFIG.model_copy(update={"shadow": ShadowConfig(share=0.5)})
+    state, between = Processes(), 0
+    for i in range(600):
+        arm = i % 2 == 0
+        reward = 0.45 if arm else 0.55
+        state = apply(state, UnitEvent(i, Path.HARM, i, arm, 0.5, reward, True, 0.0), CONFIG)
+        looks = [judge(Phase.CANARY_HALF, state, Kill(), c, 0, 0.0).signal is Signal.HARM for c in (CONFIG, shadowed)]
+        e = judge(Phase.CANARY_HALF, state, Kill(), CONFIG, 0, 0.0).numbers["e_harm"]
+        assert looks == [e >= CONFIG.threshold, e >= shadowed.harm_threshold]
+        between += looks == [True, False]
+    assert between, "no state lay between the two thresholds"

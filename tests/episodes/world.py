@@ -37,6 +37,7 @@ from daemon.rolling import Rolling
 from daemon.rollout_start import RolloutStart
 from daemon.routing import Routing
 from daemon.sections import HoldbackConfig
+from daemon.soak_task import Soaked
 from daemon.store import Store, StoreError, StoreUnavailable, buffers, cycles, rollouts, versions
 from deploy.power import Outlook
 from deploy.routes import Route, RouteFile
@@ -309,8 +310,8 @@ class World:
             self.troubled = True
             raise LogUnavailable("log", "no broker answers", "start it")
 
-    def _soak(self, version: str, _requests: int) -> str | None:
-        return "soak_empty_replies" if self.rng.random() < 0.02 else None
+    def _soak(self, version: str, _requests: int) -> Soaked:
+        return Soaked("soak_empty_replies" if self.rng.random() < 0.02 else "")
 
     def guard(self, what: str, act: Callable[[], object]) -> bool:
         """Run a part of the daemon; whether it came to its end. What no fault explains is kept as unexpected."""

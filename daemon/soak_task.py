@@ -1,0 +1,156 @@
+"""The soak as work in the background: a candidate on one replica answers synthetic requests and recorded ones.
+
+The recorded ones are the newest of this deployment's traffic, sent again through the gate's own port: by version name,
+so that the gateway captures nothing, at most two at a time, waiting while the replica is busy. Exchanges record no
+sampling parameters, so every request is greedy. The controller asks each tick; None means that the work is not done.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from daemon.gate_run import CONCURRENCY
+from daemon.store import Store, exchanges
+from deploy.driver import DriverError
+from deploy.driver_errors import NotFinite
+from streams.events import Exchange
+
+MAX_TOKENS: Final = 32
+"""Of a reply: enough to see that an engine computes."""
+Messages = Sequence[dict[str, str]]
+SYNTHETIC: Final[tuple[tuple[dict[str, str], ...], ...]] = (
+    ({"role": "user", "content": "Hello"},),
+    ({"role": "user", "content": "7 + 5 = ?"},),
+    ({"role": "user", "content": "Wo ist mein Paket? 我的包裹在哪里？ 📦"},),
+    ({"role": "user", "content": "Repeat the last word: " + "one two three four " * 4},),
+    (
+        {"role": "user", "content": "My order is late."},
+        {"role": "assistant", "content": "I am sorry. What is its number?"},
+        {"role": "user", "content": "12345"},
+    ),
+)
+"""Short, numeric, in other scripts, repetitive, of several turns: what an engine meets, not what a candidate should
+know. None is long: with its reply it must fit into the smallest context that somebody serves."""
+
+
+class Replier(Protocol):
+    """Answers as one version, greedily."""
+
+    def reply(self, version: str, messages: Messages, max_tokens: int = 64, *, must_be_finite: bool = False) -> str:
+        """The reply text. Raises the driver's errors."""
+        ...
+
+    def wait_until_quiet(self) -> None:
+        """Return when the replica has room for work that is not traffic, or after a bounded wait."""
+        ...
+
+
+ATTEMPTS: Final = 3
+"""Times that an error may end a soak before it is the candidate's: a server may be restarting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Soaked:
+    """What the soak found. ``failed``: a reason, empty when it passed."""
+
+    failed: str = ""
+    synthetic: int = 0
+    """Synthetic requests answered."""
+    mirrored: int = 0
+    """Recorded requests answered; 0 where no traffic is recorded."""
+    final: bool = False
+    """Asking again will not help: greedy replies come as they came, or it was tried often enough."""
+
+    @property
+    def reason(self) -> str:
+        """Why the candidate goes on."""
+        return "effect_proved_and_soaked" if self.mirrored else "soaked_on_synthetic_alone"
+
+    @property
+    def facts(self) -> dict[str, int]:
+        """Numbers for the ledger."""
+        return {"soak_synthetic": self.synthetic, "soak_mirrored": self.mirrored}
+
+
+@dataclass(slots=True)
+class _Run:
+    version: str
+    thread: threading.Thread | None = None
+    result: Soaked | None = None
+    failures: int = 0
+
+
+class SoakTask:
+    """Soaks the newest version that it was asked about. A result is told once; the call behind it soaks again."""
+
+    def __init__(self, store: Store, replier: Replier, deployment: str, clock: Callable[[], float]) -> None:
+        self._store, self._replier, self._deployment, self._clock = store, replier, deployment, clock
+        self._run = _Run("")
+
+    def result(self, version: str, requests: int) -> Soaked | None:
+        """What the soak found with at most ``requests`` recorded requests, starting it when it has not begun."""
+        run = self._run
+        if run.version != version:
+            run = self._run = _Run(version)
+        if run.thread is None:
+            run.result = None
+            run.thread = threading.Thread(target=self._work, args=(run, requests), name="soak", daemon=True)
+            run.thread.start()
+        elif not run.thread.is_alive():
+            run.thread = None  # without a result it broke in our own hands, which says nothing of the candidate
+            return run.result if run.result is None else _counted(run, run.result)
+        return None
+
+    def _work(self, run: _Run, requests: int) -> None:
+        with self._store.read() as read:
+            newest = exchanges.since(read, self._deployment, 0.0, self._clock(), 4 * requests)
+        recorded = [x for x in newest if answered(x)][-requests:]
+        run.result = soak(self._replier, run.version, [(_messages(x), _tokens(x)) for x in recorded])
+
+
+def soak(replier: Replier, version: str, recorded: Sequence[tuple[Messages, int]]) -> Soaked:
+    """Ask everything, stop at the first error; ``recorded`` are messages and the tokens that a reply may take.
+
+    The reason names the error; replies that are empty fail together. Of the recorded requests each had a reply, so more
+    than half empty is the candidate's doing; of the synthetic ones nobody knows the reply, so only silence to all is.
+    """
+
+    def ask(messages: Messages, max_tokens: int) -> bool:
+        replier.wait_until_quiet()
+        return bool(replier.reply(version, messages, max_tokens, must_be_finite=True).strip())
+
+    with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="soak") as pool:
+        try:
+            synthetic = list(pool.map(ask, SYNTHETIC, itertools.repeat(MAX_TOKENS)))
+            mirrored = list(pool.map(ask, *zip(*recorded, strict=True))) if recorded else []
+        except DriverError as error:
+            pool.shutdown(cancel_futures=True)
+            return Soaked(f"soak_{error.reason}", final=isinstance(error, NotFinite))
+    empty = 2 * sum(mirrored) < len(mirrored) if mirrored else not any(synthetic)
+    return Soaked("soak_empty_replies" if empty else "", len(synthetic), len(mirrored), final=empty)
+
+
+def _counted(run: _Run, found: Soaked) -> Soaked:
+    if not found.failed:
+        return found
+    run.failures += 1
+    return replace(found, final=found.final or run.failures >= ATTEMPTS)
+
+
+def answered(exchange: Exchange) -> bool:
+    """Whether an exchange can be sent again: it was served, and its text is still here."""
+    return exchange.status < 400 and bool(exchange.messages) and bool(exchange.completion.strip())
+
+
+def _tokens(exchange: Exchange) -> int:
+    """No more than the recorded reply took: so many surely fit behind its prompt."""
+    return max(min(exchange.completion_tokens or MAX_TOKENS, MAX_TOKENS), 1)
+
+
+def _messages(exchange: Exchange) -> Messages:
+    return [m.model_dump() for m in exchange.messages]

@@ -1,0 +1,153 @@
+"""The soak: what a candidate is asked on one replica before the others load it, and what ends it there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from daemon.soak_task import SYNTHETIC, Soaked, SoakTask, soak
+from daemon.store import Store, exchanges, ledger
+from deploy.driver_errors import DriverError, NotFinite, Unreachable
+from deploy.rollout import Phase
+from tests.daemon.events import exchange
+from tests.daemon.loop_bench import NEW, LoopBench
+from tests.waiting import wait_until
+
+Say = Callable[[str], str]
+
+
+class FakeReplier:
+    """Answers by a function of the last message and remembers what it was asked."""
+
+    def __init__(self, say: Say = lambda _text: "fine", error: DriverError | None = None) -> None:
+        self.say, self.error = say, error
+        self.asked: list[str] = []
+        self.quiet = 0
+        self.tokens: list[int] = []
+
+    def reply(
+        self,
+        version: str,
+        messages: Sequence[dict[str, str]],
+        max_tokens: int = 64,
+        *,
+        must_be_finite: bool = False,
+    ) -> str:
+        assert version == NEW
+        assert must_be_finite
+        self.asked.append(messages[-1]["content"])
+        self.tokens.append(max_tokens)
+        if self.error is not None:
+            raise self.error
+        return self.say(messages[-1]["content"])
+
+    def wait_until_quiet(self) -> None:
+        self.quiet += 1
+
+
+def recorded(count: int) -> list[tuple[list[dict[str, str]], int]]:
+    return [([{"role": "user", "content": f"question {n}"}], 8) for n in range(count)]
+
+
+def on_recorded(reply: str) -> Say:
+    """That reply to what users asked, another to what we made up."""
+    return lambda text: reply if text.startswith("question") else "fine"
+
+
+def test_a_candidate_that_answers_everything_passes_and_the_counts_are_told() -> None:
+    replier = FakeReplier()
+    found = soak(replier, NEW, recorded(16))
+    assert found == Soaked("", len(SYNTHETIC), 16)
+    assert found.reason == "effect_proved_and_soaked"
+    assert replier.quiet == len(replier.asked) == len(SYNTHETIC) + 16, "no request before the replica was quiet"
+
+
+@pytest.mark.parametrize("count", [0, 16])
+@pytest.mark.parametrize("error", [NotFinite("nan"), Unreachable("away")])
+def test_any_error_fails_it_by_name(error: DriverError, count: int) -> None:
+    found = soak(FakeReplier(error=error), NEW, recorded(count))
+    assert (found.failed, found.final) == (f"soak_{error.reason}", isinstance(error, NotFinite))
+
+
+def test_empty_replies_to_what_was_answered_before_fail_it() -> None:
+    found = soak(FakeReplier(on_recorded(" ")), NEW, recorded(16))
+    assert (found.failed, found.final) == ("soak_empty_replies", True)
+    assert soak(FakeReplier(lambda t: "" if t == "question 3" else "x"), NEW, recorded(16)).failed == ""
+
+
+def test_without_traffic_the_synthetic_ones_stand_alone_by_name() -> None:
+    found = soak(FakeReplier(lambda t: "ok" if t == "Hello" else ""), NEW, [])
+    assert (found.failed, found.mirrored, found.reason) == ("", 0, "soaked_on_synthetic_alone")
+    assert soak(FakeReplier(lambda _t: ""), NEW, []).failed == "soak_empty_replies"
+
+
+def test_only_served_exchanges_with_their_text_are_sent_again_the_newest_first_to_stay(store: Store) -> None:
+    kept = [exchange(n, completion_tokens=n) for n in range(6)]
+    useless = [
+        exchange(10, status=500),
+        exchange(11, completion=" "),
+        exchange(12, messages=()),
+        exchange(13, deployment="other"),
+    ]
+    with store.begin() as tx:
+        exchanges.insert_new(tx, [*kept, *useless])
+    replier = FakeReplier()
+    task = SoakTask(store, replier, "support", lambda: 5000.0)
+    assert task.result(NEW, 4) is None
+    assert wait_until(lambda: task.result(NEW, 4), 5.0, "the soak") == Soaked("", len(SYNTHETIC), 4)
+    assert sorted(t for t in replier.asked if t.startswith("question")) == [f"question {n}" for n in (2, 3, 4, 5)]
+    assert sorted(replier.tokens)[:4] == [2, 3, 4, 5], "a reply takes no more room than the recorded one did"
+
+
+def test_a_rollout_waits_for_its_soak_without_counting_that_as_failure(tmp_path: Path, store: Store) -> None:
+    answers: list[Soaked | None] = [None] * 8 + [Soaked("", 5, 16)]
+    bench = LoopBench(tmp_path, store, soak=lambda _version, _requests: answers.pop(0))
+    bench.open_rollout()
+    controller, _ = bench.daemon()
+    for _ in range(9):
+        controller.tick()
+        assert bench.phase() in (Phase.STARTING, Phase.SOAKING)
+    controller.tick()
+    assert bench.phase() is Phase.PROVING
+    with store.read() as read:
+        entry = next(e for e in ledger.of_subject(read, "r1") if e.data.get("signal") == "soaked")
+    assert (entry.reason, entry.data["soak_synthetic"], entry.data["soak_mirrored"]) == (
+        "effect_proved_and_soaked",
+        5,
+        16,
+    )
+
+
+def test_a_server_may_fail_twice_before_that_is_the_candidates_end(store: Store) -> None:
+    task = SoakTask(store, FakeReplier(error=Unreachable("away")), "support", lambda: 5000.0)
+    found = [wait_until(lambda: task.result(NEW, 4), 5.0, "the soak") for _ in range(3)]
+    assert [(f.failed, f.final) for f in found if f] == [("soak_unreachable", final) for final in (False, False, True)]
+
+
+@pytest.mark.parametrize(("final", "ticks"), [(True, 2), (False, 4)])
+def test_a_failed_soak_denies_the_candidate(tmp_path: Path, store: Store, final: bool, ticks: int) -> None:
+    soaked = Soaked("soak_not_finite", final=final)
+    bench = LoopBench(tmp_path, store, soak=lambda _version, _requests: soaked)
+    bench.open_rollout()
+    controller, _ = bench.daemon()
+    for _ in range(ticks):
+        assert bench.phase() in (Phase.STARTING, Phase.SOAKING)
+        controller.tick()
+    assert bench.phase() is Phase.DENIED
+    assert all(r.split is None for f in bench.host.history for r in f.routes)
+
+
+def test_a_soak_that_fails_once_and_then_passes_goes_on(tmp_path: Path, store: Store) -> None:
+    answers = [Soaked("soak_unreachable"), None, Soaked("", 5, 16)]
+    bench = LoopBench(tmp_path, store, soak=lambda _version, _requests: answers.pop(0))
+    bench.open_rollout()
+    controller, _ = bench.daemon()
+    for _ in range(4):
+        controller.tick()
+    assert bench.phase() is Phase.PROVING
+
+
+def test_synthetic_requests_fit_into_a_small_context() -> None:
+    assert all(sum(len(m["content"].encode()) for m in messages) <= 128 for messages in SYNTHETIC)
