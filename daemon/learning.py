@@ -114,10 +114,10 @@ class Learning:
         now = self._clock()
         with self._store.read() as read:
             waiting = alarms.unanswered(read, self._name)
+            if not waiting:
+                return
             past = cycles.newest(read, self._name, 50)
             ended = {r.id: r for r in rollouts.newest(read, self._name, 50)}
-        if not waiting:
-            return
         failed = 0
         for one in past:  # newest first: rollbacks in a row, since the last success
             end = ended.get(str(one.data.get("rollout", "")))

@@ -60,6 +60,7 @@ class Rolling:
         self._store, self._routing, self._residency = store, routing, residency
         self._soak, self._deployment, self._clock = soak, deployment, clock
         self._failures = 0
+        self._config: tuple[str, RolloutConfig | None] = ("", None)
         self._generation = 0
         """The routing's generation that the step in progress goes by; its own writes raise it."""
 
@@ -74,7 +75,7 @@ class Rolling:
         """One step of the active rollout; the phase it is in afterwards. ``generation``: the routing's before ``row``
         was read.
         """
-        phase, config = Phase(row.phase), RolloutConfig.model_validate(row.data["config"])
+        phase, config = Phase(row.phase), self._config_of(row)
         self._generation = generation
         try:
             signal, reason, facts = self._look(row, phase, config, seen, evidence, policy)
@@ -114,7 +115,15 @@ class Rolling:
         """Confidence sequences of what was stored by now; a verdict in the ledger has them beside its e-values."""
         with self._store.read() as read:
             events = unit_events(read, row.id)
-        return intervals(events, RolloutConfig.model_validate(row.data["config"]).alpha)
+        return intervals(events, self._config_of(row).alpha)
+
+    def _config_of(self, row: rollouts.Rollout) -> RolloutConfig:
+        """A rollout keeps the settings that it began with, so they are read once."""
+        name, known = self._config
+        if known is None or name != row.id:
+            known = RolloutConfig.model_validate(row.data["config"])
+            self._config = (row.id, known)
+        return known
 
     # ------------------------------------------------------------------------------------------------- looking
 

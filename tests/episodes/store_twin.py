@@ -154,14 +154,15 @@ class _Begin:
 
 
 class _Look:
-    __slots__ = ("_store",)
+    """A look changes nothing, so that all looks are one."""
 
-    def __init__(self, twin: StoreTwin) -> None:
-        self._store = twin
+    __slots__ = ("_tx",)
+
+    def __init__(self, tables: Tables) -> None:
+        self._tx = TwinTx(tables)
 
     def __enter__(self) -> TwinTx:
-        self._store.before_read()
-        return TwinTx(self._store.tables)
+        return self._tx
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         return None
@@ -175,7 +176,8 @@ class StoreTwin:
         self.writing = False
         self.commits = 0
         nothing: Callable[[], None] = lambda: None  # noqa: E731
-        self.before_begin = self.before_commit = self.after_commit = self.before_read = nothing
+        self.before_begin = self.before_commit = self.after_commit = nothing
+        self._look = _Look(self.tables)
 
     def begin(self) -> _Begin:
         """The writer's transaction."""
@@ -183,7 +185,7 @@ class StoreTwin:
 
     def read(self) -> _Look:
         """What is committed now."""
-        return _Look(self)
+        return self._look
 
 
 def _json(value: Any) -> Any:

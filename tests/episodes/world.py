@@ -11,7 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import daemon.adoption
 import daemon.controller
@@ -121,10 +121,30 @@ A_THUMB: Final = Feedback(
 )
 
 
+Event = TypeVar("Event", Exchange, Feedback)
+
+
+def like(event: Event, facts: dict[str, Any]) -> Event:
+    """The event with some fields changed: ``model_copy`` without what a frozen event of plain fields does not need."""
+    made = object.__new__(type(event))
+    put = object.__setattr__
+    put(made, "__dict__", event.__dict__ | facts)
+    put(made, "__pydantic_fields_set__", event.model_fields_set | facts.keys())
+    put(made, "__pydantic_extra__", None)
+    put(made, "__pydantic_private__", None)
+    return made
+
+
 @cache
 def config_of(mode: str) -> Config:
     """Short durations and few units, so that a rollout fits into an episode."""
     return parse_config(SETTINGS.format(mode=mode), Path("/episode/homeostat.yaml"))
+
+
+@cache
+def rollout_settings(mode: str) -> dict[str, Any]:
+    """As a rollout's row holds them."""
+    return config_of(mode).rollout.model_dump(mode="json")
 
 
 class Crash(BaseException):
@@ -437,7 +457,7 @@ class World:
             "completed_at": self.now + 0.1,
             "status": status,
         }
-        exchange = AN_EXCHANGE.model_copy(update=facts)
+        exchange = like(AN_EXCHANGE, facts)
         self.send(exchange, rng.choice((0.0, 0.0, 0.0, 1.0, 3.0)))
         if rng.random() < 0.75:
             delay = rng.choice((0.5, 1.0, 1.0, 2.0, 6.0, 60.0))
@@ -449,7 +469,7 @@ class World:
                 "value": rng.random() < quality.up,
                 "sent_at": self.now + delay,
             }
-            said = A_THUMB.model_copy(update=facts)
+            said = like(A_THUMB, facts)
             self.send(said, delay, "forged" if rng.random() < 0.05 else "t")
 
     def send(self, event: Exchange | Feedback, delay: float, token: str = "t") -> None:
@@ -550,7 +570,7 @@ class World:
         control = stack[-1] if stack else IDENTITY
         config, now = config_of(self.mode), self.now
         data = {
-            "config": config.rollout.model_dump(mode="json"),
+            "config": rollout_settings(self.mode),
             "latency_tau_s": 5.0,
             "slice": None,
             "cycle": "cycle-before",
