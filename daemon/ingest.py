@@ -186,7 +186,9 @@ class Ingest:
             self._ports.metrics.consumer_age.labels(topic=topic).set(max(0.0, now - newest) if left else 0.0)
 
     def follow(self, row: rollouts.Rollout | None) -> None:
-        """Count units for this rollout from now on (None: for none)."""
+        """Count units for this rollout from now on (None: for none); nothing happens when it is counted already."""
+        if row is not None and self.evidence is not None and self.evidence.rollout == row.id:
+            return
         with self.lock, self._ports.store.read() as read:
             self.evidence = None if row is None else restore(read, row, self._ports.join)
 

@@ -138,16 +138,16 @@ class Rolling:
     ) -> tuple[Signal | None, str, dict[str, Any]]:
         """What the facts say now. Raises Overtaken."""
         now = self._clock()
-        facts: dict[str, Any] = {} if evidence is None else dict(numbers(evidence.processes))
         wants = desired(phase, str(row.control), row.candidate, config)
         blocked = self._reconcile(row, phase, wants, config, seen)
         self._failures = 0 if blocked is None else self._failures + 1
         if blocked is not None and (blocked.final or (phase not in LIVE and self._failures >= _PATIENCE)):
-            return Signal.PROOF_FAILED, blocked.reason, facts
+            return Signal.PROOF_FAILED, blocked.reason, _facts(evidence)
         if phase in LIVE and evidence is not None:
             since = int(row.data.get("units_at_phase", 0))
             units = evidence.processes.assigned - since
             found = judge(phase, evidence.processes, evidence.kill, config, units, now - row.changed_at)
+            facts = dict(found.numbers)
             held = found.signal in (Signal.STEP_PASSED, Signal.NO_HARM) and (policy.paused or blocked is not None)
             if found.signal is not None and not held:
                 if phase is Phase.CANARY_HALF and found.signal is Signal.STEP_PASSED and _person_promotes(policy):
@@ -157,6 +157,7 @@ class Rolling:
                 return Signal.DEADLINE, "deadline", facts
             waiting = found.reason if blocked is None else blocked.reason
             return None, "paused" if held and blocked is None else waiting, facts
+        facts = _facts(evidence)
         if now >= row.deadline:
             return Signal.DEADLINE, "deadline", facts
         if blocked is not None:
@@ -323,6 +324,10 @@ def suspend(tx: Tx, deployment: str, rollout: str, version: str, actor: str, now
     data = {"examples": count, "buffer": row.buffer, "version": version}
     ledger.append(tx, deployment, "suspension", rollout, "harmful_version", actor=actor, at=now, data=data)
     return count
+
+
+def _facts(evidence: Observed | None) -> dict[str, Any]:
+    return {} if evidence is None else dict(numbers(evidence.processes))
 
 
 def _person_promotes(policy: Policy) -> bool:
