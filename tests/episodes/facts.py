@@ -11,7 +11,7 @@ from daemon.invariants import Events, Facts, Logged
 from streams.codec import Decoded
 from tests.episodes.host import ALIAS
 from tests.episodes.played import BASE_DIGEST, IDENTITY, TRAFFIC
-from tests.episodes.store_twin import Tables
+from tests.episodes.twin_tables import Tables
 from tests.episodes.world import World
 
 
