@@ -75,7 +75,10 @@ def cycles_get(read: TwinTx, cycle: str) -> Cycle | None:
 
 
 def cycles_active(read: TwinTx, deployment: str) -> Cycle | None:
-    return next((c for c in reversed(read.t.cycles.values()) if c.active), None)
+    for cycle in reversed(read.t.cycles.values()):
+        if cycle.active:
+            return cycle
+    return None
 
 
 def cycles_update_phase(
@@ -101,7 +104,10 @@ def rollouts_get(read: TwinTx, rollout: str) -> Rollout | None:
 
 
 def rollouts_active(read: TwinTx, deployment: str) -> Rollout | None:
-    return next((r for r in reversed(read.t.rollouts.values()) if r.active), None)
+    for rollout in reversed(read.t.rollouts.values()):
+        if rollout.active:
+            return rollout
+    return None
 
 
 def rollouts_update_phase(
