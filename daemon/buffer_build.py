@@ -38,6 +38,8 @@ class Overrides:
     @classmethod
     def parse(cls, config: Config, given: Mapping[str, Any]) -> Overrides:
         """Merge section by section. Raises Refused naming the section or key that does not exist or fit."""
+        if not given:
+            return cls(config.selection, config.training)
         unknown = set(given) - {"selection", "training"}
         if unknown:
             raise Refused(

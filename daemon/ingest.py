@@ -35,7 +35,7 @@ from streams.codec import Decoded, Origin, decode
 from streams.collector import settle
 from streams.config import JoinConfig
 from streams.dead_letters import Reason
-from streams.events import DeadLetter, Exchange, Feedback, Trust
+from streams.events import Exchange, Feedback, Trust
 from streams.failpoints import failpoint
 from streams.findings import Closed, Finding, Joined, Late, Orphan, Refused, Unlabelled
 from streams.join import Joiner
@@ -194,7 +194,9 @@ class Ingest:
             self._ports.metrics.consumer_age.labels(topic=topic).set(max(0.0, now - newest) if left else 0.0)
 
     def follow(self, row: rollouts.Rollout | None) -> None:
-        """Count units for this rollout from now on (None: for none)."""
+        """Count units for this rollout from now on (None: for none); nothing happens when it is counted already."""
+        if row is not None and self.evidence is not None and self.evidence.rollout == row.id:
+            return
         with self.lock, self._ports.store.read() as read:
             self.evidence = None if row is None else restore(read, row, self._ports.join)
 
@@ -301,24 +303,30 @@ class Ingest:
         decoded: list[Decoded] = []
         for record in records:
             found = decode(record)
-            if isinstance(found, DeadLetter):
+            if not isinstance(found, Decoded):
                 batch.letters.append(found)
             elif found.event.deployment != self._ports.deployment:
                 batch.counts["other_deployments"] += 1
-            elif isinstance(found.event, Feedback) and found.event.trust is Trust.PRODUCER:
+            elif isinstance(found.event, Exchange):
+                decoded.append(found)
+            elif found.event.trust is Trust.PRODUCER:
                 # the gateway redacts what passes through it; a backend's own words come here first
                 decoded.append(replace(found, event=redact_feedback(found.event)[0]))
-            elif isinstance(found.event, Feedback):
-                # before it is stored: what a restart reads back must be trusted no more than it was
-                decoded.append(replace(found, event=self._checked(found, found.event, now)))
             else:
-                decoded.append(found)
+                # before it is stored: what a restart reads back must be trusted no more than it was
+                checked = self._checked(found, found.event, now)
+                decoded.append(found if checked is found.event else replace(found, event=checked))
         return decoded
 
     def _insert(self, tx: Tx, decoded: Sequence[Decoded]) -> tuple[set[str], set[str], set[str]]:
         """Store what is new: (new exchange ids, new feedback ids, exchanges that begin a session)."""
-        found = [d.event for d in decoded if isinstance(d.event, Exchange)]
-        said = [d.event for d in decoded if isinstance(d.event, Feedback)]
+        found: list[Exchange] = []
+        said: list[Feedback] = []
+        for one in decoded:
+            if isinstance(one.event, Exchange):
+                found.append(one.event)
+            else:
+                said.append(one.event)
         fresh = exchanges.insert_new(tx, found)
         begins: dict[str, sessions.Session] = {}
         for x in found:

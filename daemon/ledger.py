@@ -113,6 +113,8 @@ def _causes(entry: Entry, subject: str) -> set[str]:
 
 
 def _refuse_text(value: Any, where: str) -> None:
+    if value is None or isinstance(value, (int, float)):
+        return
     if isinstance(value, str):
         if len(value) > LONGEST or "\n" in value:
             raise LedgerTextError(

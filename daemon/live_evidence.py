@@ -51,7 +51,7 @@ def rated(joined: Joined) -> tuple[float, float] | None:
 def corrected(joined: Joined) -> bool:
     """Whether trusted feedback names another right answer than the one that was served."""
     trusted = [f for f in joined.feedbacks if f.trust is not Trust.BARE and f.kind is FeedbackKind.CORRECTION]
-    return exchange_reward(trusted, joined.exchange.completion).value == 0.0
+    return bool(trusted) and exchange_reward(trusted, joined.exchange.completion).value == 0.0
 
 
 def restore(read: Read, row: rollouts.Rollout, join: JoinConfig = _JOIN) -> Evidence:

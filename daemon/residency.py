@@ -43,6 +43,10 @@ class Residence:
         return self.reason in AWAY
 
 
+RESIDENT: Final = Residence(True, "resident")
+"""Nothing was to be done."""
+
+
 class Residency:
     """Keeps versions resident. Used by the controller's thread only."""
 
@@ -62,14 +66,14 @@ class Residency:
             found = self.on(version, replica, owner, place)
             if not found.ok:
                 return found
-        return Residence(True, "resident")
+        return RESIDENT
 
     def on(self, version: str, replica: ReplicaState, owner: str, place: str = "residency") -> Residence:
         """Load and prove on one replica. ``owner`` is the rollout (or deployment) on whose behalf; ``place`` begins the
         names of the failpoints.
         """
         if version in replica.models and replica.proved.get(version) and self._is_recorded(version, replica):
-            return Residence(True, "resident")
+            return RESIDENT
         try:
             if version not in replica.models:
                 self._load(version, replica.name, owner, place)

@@ -63,6 +63,7 @@ class Rolling:
         self._store, self._routing, self._residency = store, routing, residency
         self._soak, self._deployment, self._clock = soak, deployment, clock
         self._tries = Tries()
+        self._config: tuple[str, RolloutConfig | None] = ("", None)
         self._generation = 0
         """The routing's generation that the step in progress goes by; its own writes raise it."""
         self._soaked: Soaked | None = None
@@ -79,7 +80,7 @@ class Rolling:
         """One step of the active rollout; the phase it is in afterwards. ``generation``: the routing's before ``row``
         was read.
         """
-        phase, config = Phase(row.phase), RolloutConfig.model_validate(row.data["config"])
+        phase, config = Phase(row.phase), self._config_of(row)
         self._generation = generation
         try:
             self._shadow_says = self._look_at_shadow(row, phase, config, policy)
@@ -112,7 +113,7 @@ class Rolling:
         if phase in LIVE:
             facts = {**facts, **self._intervals(row)}
         if self._shadow is not None:
-            facts = {**facts, **self._shadow.facts(row.id, RolloutConfig.model_validate(row.data["config"]).alpha)}
+            facts = {**facts, **self._shadow.facts(row.id, self._config_of(row).alpha)}
         with self._store.begin() as tx:
             self._record(tx, row, phase, signal, target, reason, facts, actor, note)
         failpoint(f"rollout.{target.value}.recorded")
@@ -122,7 +123,15 @@ class Rolling:
         """Confidence sequences of what was stored by now; a verdict in the ledger has them beside its e-values."""
         with self._store.read() as read:
             events = unit_events(read, row.id)
-        return intervals(events, RolloutConfig.model_validate(row.data["config"]).alpha)
+        return intervals(events, self._config_of(row).alpha)
+
+    def _config_of(self, row: rollouts.Rollout) -> RolloutConfig:
+        """A rollout keeps the settings that it began with, so they are read once."""
+        name, known = self._config
+        if known is None or name != row.id:
+            known = RolloutConfig.model_validate(row.data["config"])
+            self._config = (row.id, known)
+        return known
 
     # ------------------------------------------------------------------------------------------------- looking
 
@@ -137,18 +146,18 @@ class Rolling:
     ) -> tuple[Signal | None, str, dict[str, Any]]:
         """What the facts say now. Raises Overtaken."""
         now = self._clock()
-        facts: dict[str, Any] = {} if evidence is None else dict(numbers(evidence.processes))
         wants = desired(phase, str(row.control), row.candidate, config)
         obstacle = self._reconcile(row, phase, wants, config, seen)
         self._tries, against = weigh(self._tries, obstacle, row.candidate, seen.replicas, live=phase in LIVE)
         if against:
-            return Signal.PROOF_FAILED, against, facts
+            return Signal.PROOF_FAILED, against, _facts(evidence)
         blocked = None if obstacle is None else obstacle.waits(row.candidate)
         if phase in LIVE and evidence is not None:
             since = int(row.data.get("units_at_phase", 0))
             units = evidence.processes.assigned - since
             kill = replace(evidence.kill, query=policy.queries.fires)
             found = judge(phase, evidence.processes, kill, config, units, now - row.changed_at)
+            facts: dict[str, Any] = dict(found.numbers)
             if found.reason == USER_QUERY:
                 facts |= policy.queries.facts
             holds = blocked if blocked is not None else "paused" if policy.paused else policy.queries.holds
@@ -160,6 +169,7 @@ class Rolling:
             if now >= row.deadline:
                 return Signal.DEADLINE, "deadline", facts
             return None, holds if held or blocked is not None else found.reason, facts
+        facts = _facts(evidence)
         if now >= row.deadline:
             return Signal.DEADLINE, "deadline", facts
         if blocked is not None:
@@ -333,6 +343,10 @@ def suspend(tx: Tx, deployment: str, rollout: str, version: str, actor: str, now
     data = {"examples": count, "buffer": row.buffer, "version": version}
     ledger.append(tx, deployment, "suspension", rollout, "harmful_version", actor=actor, at=now, data=data)
     return count
+
+
+def _facts(evidence: Observed | None) -> dict[str, Any]:
+    return {} if evidence is None else dict(numbers(evidence.processes))
 
 
 def _person_promotes(policy: Policy) -> bool:

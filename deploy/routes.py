@@ -88,4 +88,7 @@ class RouteFile(RouteModel):
 
     def route(self, alias: str) -> Route | None:
         """The route of an alias, or None."""
-        return next((r for r in self.routes if r.alias == alias), None)
+        for route in self.routes:
+            if route.alias == alias:
+                return route
+        return None

@@ -93,7 +93,7 @@ class Events:
     watched: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would cost more to make than most checks cost
 class Facts:
     """A snapshot. Sequences are oldest first; ``ledger_from`` and ``written_from`` say what is new since the last
     snapshot that was looked at, so that a check of the new alone costs little.

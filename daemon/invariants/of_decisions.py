@@ -11,7 +11,7 @@ from daemon.invariants.facts import Facts
 from daemon.store.units import Unit, UnitEvent
 from deploy import processes
 from deploy.processes import Path, Processes
-from deploy.rollout import FINAL, TABLE, Phase, RolloutConfig, Signal
+from deploy.rollout import FINAL, TABLE, Phase, RolloutConfig
 from deploy.routes import RouteFile
 from deploy.verdict import numbers
 
@@ -33,7 +33,7 @@ def by_the_table(facts: Facts) -> Iterator[str]:
                 yield f"{entry.subject} begins again ({entry.reason})"
             phases[entry.subject] = first
             continue
-        after = _moved(entry.kind, before, str(signal))
+        after = _MOVES.get((entry.kind, before, str(signal)))
         if after is None or (entry.data.get("from_phase"), entry.data.get("to_phase")) != (before, after):
             moved = f"{entry.data.get('from_phase')} to {entry.data.get('to_phase')}"
             yield f"{entry.subject} moved from {moved} by {signal}; the ledger had it in {before}"
@@ -67,14 +67,11 @@ def _control_moved(facts: Facts, before: RouteFile, after: RouteFile) -> Iterato
         yield f"control moved from {old.wanted} to {new.wanted} by {after.reason}"
 
 
-def _moved(kind: str, before: str | None, signal: str) -> str | None:
-    if before is None:
-        return None
-    if kind == "cycle":
-        move = cycle_table.TABLE.get((cycle_table.Phase(before), cycle_table.Signal(signal)))
-    else:
-        move = TABLE.get((Phase(before), Signal(signal)))
-    return None if move is None else move.value
+_MOVES: Final[Mapping[tuple[str, str | None, str], str]] = {
+    **{("cycle", before.value, signal.value): after.value for (before, signal), after in cycle_table.TABLE.items()},
+    **{("rollout", before.value, signal.value): after.value for (before, signal), after in TABLE.items()},
+}
+"""Both tables in the words of the ledger: (kind, phase, signal) to the next phase."""
 
 
 _NEEDS: Final[Mapping[Phase, Sequence[str]]] = {

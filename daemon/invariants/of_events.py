@@ -11,8 +11,13 @@ from daemon.store.units import Unit, UnitEvent
 from deploy.processes import Path
 
 
-def _below(events: Events, kind: str) -> set[str]:
-    return {x.event for x in events.log if x.kind == kind and x.offset < events.committed.get(x.position, 0)}
+def _below(events: Events) -> tuple[set[str], set[str]]:
+    """Ids of the exchanges and of the feedback below the committed offsets."""
+    exchanges, feedback = set[str](), set[str]()
+    for one in events.log:
+        if one.kind != "broken" and one.offset < events.committed.get(one.position, 0):
+            (exchanges if one.kind == "exchange" else feedback).add(one.event)
+    return exchanges, feedback
 
 
 def stored_once(facts: Facts) -> Iterator[str]:
@@ -20,14 +25,19 @@ def stored_once(facts: Facts) -> Iterator[str]:
     events = facts.events
     if events is None:
         return
-    for kind, kept in (("exchange", events.exchanges), ("feedback", events.feedback)):
-        wanted = _below(events, kind)
-        if wanted ^ kept:
+    exchanges, feedback = _below(events)
+    for kind, wanted, kept in (
+        ("exchange", exchanges, events.exchanges),
+        ("feedback", feedback, events.feedback),
+    ):
+        if wanted != kept:
             yield f"{kind}: lost {sorted(wanted - kept)[:3]}, from nowhere {sorted(kept - wanted)[:3]}"
     for one in events.log:
+        if one.kind != "broken":
+            continue
         place = (*one.position, one.offset)
         read = one.offset < events.committed.get(one.position, 0)
-        if one.kind == "broken" and (place in events.letters) != read:
+        if (place in events.letters) != read:
             yield f"broken record at {place}: {'no letter' if read else 'a letter before it was committed'}"
 
 
@@ -36,11 +46,11 @@ def counted_once(facts: Facts) -> Iterator[str]:
     events = facts.events
     if events is None:
         return
-    for name, kind in (("exchanges", "exchange"), ("feedback", "feedback")):
-        counted, wanted = events.counters.get(name, 0), len(_below(events, kind))
-        if counted != wanted:
-            yield f"counter {name} is {counted}, the log holds {wanted}"
-    wanted = _below(events, "exchange")
+    wanted, said = _below(events)
+    for name, held in (("exchanges", len(wanted)), ("feedback", len(said))):
+        counted = events.counters.get(name, 0)
+        if counted != held:
+            yield f"counter {name} is {counted}, the log holds {held}"
     wrong = {one: n for one, n in events.watched.items() if n != 1 or one not in wanted}
     if wrong or set(events.watched) != wanted:
         yield f"detectors: wrongly {dict(list(wrong.items())[:3])}, not {sorted(wanted - events.watched.keys())[:3]}"

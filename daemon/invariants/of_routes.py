@@ -60,11 +60,12 @@ def a_way_back_is_resident(facts: Facts) -> Iterator[str]:
     route = None if file is None else file.route(facts.alias)
     if route is None or route.control is None or facts.identity is None:
         return
-    targets = {facts.identity, *(_below_in_stack(facts, route.control))}
-    if route.split is not None:
-        targets = {route.control}
+    nearest = facts.identity if route.split is None else route.control
     for replica in facts.replicas:
-        if replica.settled and replica.ready and not targets & replica.holds:
+        if not (replica.settled and replica.ready) or nearest in replica.holds:
+            continue
+        targets = {nearest} if route.split is not None else {nearest, *_below_in_stack(facts, route.control)}
+        if not targets & replica.holds:
             yield f"{replica.name} serves {route.control} and holds none of {sorted(targets)}"
 
 

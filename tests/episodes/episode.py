@@ -24,9 +24,14 @@ from daemon.live_evidence import restore
 from daemon.store.rollouts import Rollout
 from streams.events import DeadLetter
 from tests.episodes.facts import Camera, kept
+from tests.episodes.past import furnish
 from tests.episodes.played import IDENTITY
-from tests.episodes.store_twin import StoreTwin, Tables
-from tests.episodes.world import JOIN, ME, Crash, Faults, World, play_in, stage
+from tests.episodes.settings import JOIN, ME
+from tests.episodes.stage import play_in, stage
+from tests.episodes.store_twin import StoreTwin
+from tests.episodes.traffic import request
+from tests.episodes.twin_tables import Tables
+from tests.episodes.world import Crash, Faults, World
 
 STEPS: Final = 120
 TAIL: Final = 15
@@ -71,7 +76,7 @@ class Episode:
     def __post_init__(self) -> None:
         self.world = World(self.seed, self.store)
         play_in(self.world)
-        self.world.furnish()
+        furnish(self.world)
         self.camera = Camera(self.world, self.tables or (lambda: self.store.tables))
 
     def play(self, steps: int = STEPS) -> Failure | None:
@@ -151,7 +156,7 @@ class Episode:
     def _traffic(self) -> None:
         world = self.world
         for _ in range(world.rng.randrange(1, 7)):
-            world.request()
+            request(world)
         world.arrive()
 
     def _arrive(self) -> None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from daemon.invariants import Events, Facts, Logged
-from streams.events import DeadLetter, Exchange
+from streams.codec import Decoded
 from tests.episodes.host import ALIAS
-from tests.episodes.played import BASE_DIGEST, IDENTITY
-from tests.episodes.store_twin import Tables
+from tests.episodes.played import BASE_DIGEST, IDENTITY, TRAFFIC
+from tests.episodes.twin_tables import Tables
 from tests.episodes.world import World
 
 
@@ -33,12 +33,17 @@ class Camera:
     def shoot(self, calm_s: float | None = None, again: tuple[object, object] | None = None) -> Facts:
         """The facts of this instant."""
         world, host, t = self.world, self.world.host, self.tables()
-        for proof in islice(t.proofs, self.proofs, None):
-            if proof.ok:
-                self.proved.add((proof.version, proof.replica, proof.incarnation))
-        self.proofs = len(t.proofs)
-        for digest in t.items.keys() - self.learned.keys():
-            self.learned[digest] = frozenset(i.exchange_id for i in t.items[digest] if i.role == "new")
+        if len(t.proofs) != self.proofs:
+            for proof in islice(t.proofs, self.proofs, None):
+                if proof.ok:
+                    self.proved.add((proof.version, proof.replica, proof.incarnation))
+            self.proofs = len(t.proofs)
+        if len(t.items) != len(self.learned):
+            for digest in t.items.keys() - self.learned.keys():
+                self.learned[digest] = frozenset(i.exchange_id for i in t.items[digest] if i.role == "new")
+        lag = 0
+        for place, end in world.log.ends.items():
+            lag += end - t.offsets.get(place, 0)
         facts = Facts(
             now=world.now,
             alias=ALIAS,
@@ -63,7 +68,7 @@ class Camera:
             events=self._events(t),
             ticked=world.ticked,
             again=again,
-            lag=sum(end - t.offsets.get(place, 0) for place, end in world.log.ends.items()),
+            lag=lag,
             calm_s=calm_s,
         )
         self.written, self.ledger = len(host.written), len(t.ledger)
@@ -79,11 +84,10 @@ class Camera:
         decoded = self.world.log.decoded
         for place, found in islice(decoded.items(), len(self.logged), None):
             topic, partition, offset = place
-            if isinstance(found, DeadLetter):
-                kind = "broken"
+            if isinstance(found, Decoded):
+                kind, name = "exchange" if topic == TRAFFIC else "feedback", found.event_id
             else:
-                kind = "exchange" if isinstance(found.event, Exchange) else "feedback"
-            name = "" if isinstance(found, DeadLetter) else found.event_id
+                kind, name = "broken", ""
             self.logged.append(Logged((topic, partition), offset, kind, name))
         return Events(
             log=self.logged,

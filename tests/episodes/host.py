@@ -39,37 +39,73 @@ class Replica:
     """What the gateway was told that is proved."""
     truth: set[str] = field(default_factory=set[str])
     """Versions whose proof was good in this incarnation."""
+    holds: frozenset[str] = frozenset()
+    """Those of them that are loaded."""
     held: Held | None = None
     mute: bool = False
     """Its network drops what the agent says, in both directions."""
     settled: bool = False
+    _state: ReplicaState | None = None
+    _serving: Serving | None = None
+    _missing: tuple[Held | None, frozenset[str], bool] = (None, frozenset(), False)
 
     def restart(self, file: RouteFile | None, mono: float) -> None:
         """A new process: no adapters; a share found in the file is dead until it is renewed."""
         self.incarnation += 1
         self.alive, self.mute, self.settled = True, False, False
         self.models, self.truth, self.told, self.held = set(), set(), frozenset(), None
+        self.holds = frozenset()
         if file is not None:
             self.held, _ = adopt(None, file, mono, witnessed=False)
 
     @property
     def ready(self) -> bool:
         """Whether a load balancer may send it traffic."""
-        return self.alive and not missing_champions(self.held, self.told)
+        if not self.alive:
+            return False
+        held, told, missing = self._missing
+        if held is not self.held or told is not self.told:
+            missing = bool(missing_champions(self.held, self.told))
+            self._missing = (self.held, self.told, missing)
+        return not missing
+
+    def load(self, version: str) -> None:
+        """It is in the server's memory."""
+        self.models.add(version)
+        self.holds = frozenset(self.models & self.truth)
+
+    def unload(self, version: str) -> None:
+        """It is gone from there."""
+        self.models.discard(version)
+        self.holds = frozenset(self.models & self.truth)
+
+    def is_true(self, version: str) -> None:
+        """Its proof was good."""
+        self.truth.add(version)
+        self.holds = frozenset(self.models & self.truth)
+
+    def state(self) -> ReplicaState:
+        """What the agent sees of it when it answers; the same object for as long as it is the same."""
+        state, models, incarnation = self._state, self.models, str(self.incarnation)
+        if state is None or (state.models, state.proved, state.incarnation) != (models, self.proved, incarnation):
+            self.proved = {v: ok for v, ok in self.proved.items() if v in models}
+            state = self._state = ReplicaState(self.name, True, frozenset(models), self.proved, incarnation)
+        return state
 
     def serving(self, mono: float) -> Serving:
-        """What the invariants look at."""
-        route = None if self.held is None else self.held.routes.get(ALIAS)
-        return Serving(
-            name=self.name,
-            incarnation=str(self.incarnation),
-            ready=self.ready,
-            control=None if route is None else route.control,
-            epoch=0 if self.held is None else self.held.file.epoch,
-            holds=frozenset(self.models & self.truth),
-            settled=self.settled and self.alive and not self.mute,
-            lease_live=self.held is not None and self.held.live(ALIAS, mono),
-        )
+        """What the invariants look at; the same object for as long as it is the same."""
+        held, was = self.held, self._serving
+        route = None if held is None else held.routes.get(ALIAS)
+        control = None if route is None else route.control
+        epoch = 0 if held is None else held.file.epoch
+        settled = self.settled and self.alive and not self.mute
+        live = held is not None and held.live(ALIAS, mono)
+        now = (str(self.incarnation), self.ready, control, epoch, self.holds, settled, live)
+        if was is None or now != (
+            was.incarnation, was.ready, was.control, was.epoch, was.holds, was.settled, was.lease_live
+        ):  # fmt: skip
+            was = self._serving = Serving(self.name, *now)
+        return was
 
 
 @dataclass
@@ -104,7 +140,7 @@ class Host:
     def observe(self) -> Observation:
         """What is there now."""
         self.point("observe", True)
-        states = tuple(self._state(r) for r in self.replicas)
+        states = tuple([self._state(r) for r in self.replicas])
         self.seen = states
         return Observation(states, self.file)
 
@@ -114,7 +150,7 @@ class Host:
         one = self._answering(replica)
         if version in self.rejected:
             raise LoadRejected(f"{replica} refused {version}")
-        one.models.add(version)
+        one.load(version)
         self.point("loaded", True)
 
     def prove(self, version: str, replica: str) -> ProofResult:
@@ -125,15 +161,15 @@ class Host:
         if version not in one.models:
             raise LoadRejected(f"{replica} has no {version}")
         ok = version not in self.without_effect
-        one.proved[version] = ok
+        one.proved = {**one.proved, version: ok}  # a state that was shown stays as it was
         if ok:
-            one.truth.add(version)
+            one.is_true(version)
         one.told = frozenset(v for v, good in one.proved.items() if good)
         return ProofResult(ok, "proved" if ok else "no_effect", {"gap": 0.5})
 
     def unload(self, version: str, replica: str) -> None:
         """Forget."""
-        self._answering(replica).models.discard(version)
+        self._answering(replica).unload(version)
 
     def write_route(self, route: RouteFile) -> RouteAck:
         """The file, then the pushes."""
@@ -197,11 +233,11 @@ class Host:
         if not replica.alive or replica.mute:
             return ReplicaState(replica.name, False, frozenset(), {}, str(replica.met), "unreachable", "no answer")
         self._meet(replica)
-        replica.proved = {v: ok for v, ok in replica.proved.items() if v in replica.models}
-        proved = frozenset(v for v, ok in replica.proved.items() if ok)
-        replica.told = proved
-        incarnation = str(replica.incarnation)
-        return ReplicaState(replica.name, True, frozenset(replica.models), dict(replica.proved), incarnation)
+        state = replica.state()
+        told = frozenset([v for v, ok in state.proved.items() if ok])
+        if told != replica.told:
+            replica.told = told
+        return state
 
     def _answering(self, name: str) -> Replica:
         one = self.replica(name)

@@ -33,7 +33,7 @@ from daemon.store.buffers import Buffer
 from daemon.store.buffers import items as items_of
 from daemon.store.proofs import Proof
 from tests.episodes.played import DEPLOYMENT
-from tests.episodes.store_twin import Tables
+from tests.episodes.twin_tables import Tables
 
 MOST = 10_000
 

@@ -1,11 +1,14 @@
 """Seeded episodes: a deployment's life at random, faults included, with the invariants of the design after each step.
 
-``HOMEOSTAT_SEED=7 pytest tests/episodes`` plays one seed; the soak plays a million, or ``HOMEOSTAT_EPISODES``.
+HOMEOSTAT_SEED=7 pytest tests/episodes    plays one seed
+make soak ARGS=tests/episodes             plays a million on every core
+HOMEOSTAT_EPISODES=50000 HOMEOSTAT_FIRST=2000000 make soak ARGS=tests/episodes
 """
 
 from __future__ import annotations
 
 import os
+import time
 from concurrent.futures import ProcessPoolExecutor
 from typing import Final
 
@@ -15,8 +18,10 @@ from tests.episodes.episode import play
 
 EPISODES: Final = 5_000
 SOAK: Final = 1_000_000
-PIECE: Final = 1_000
+PIECE: Final = 500
 """Episodes that a process plays at a time."""
+TOLD_S: Final = 30.0
+"""Seconds between two lines of progress."""
 
 
 def seeds(count: int) -> range:
@@ -32,12 +37,26 @@ def test_every_invariant_holds_in_every_episode() -> None:
 
 
 @pytest.mark.soak
-def test_every_invariant_holds_in_a_million_episodes() -> None:
-    count = int(os.environ.get("HOMEOSTAT_EPISODES", SOAK))
+def test_every_invariant_holds_in_a_million_episodes(capfd: pytest.CaptureFixture[str]) -> None:
+    count, first = int(os.environ.get("HOMEOSTAT_EPISODES", SOAK)), int(os.environ.get("HOMEOSTAT_FIRST", 0))
+    last = first + count
+    pieces = [range(start, min(start + PIECE, last)) for start in range(first, last, PIECE)]
     cores = len(os.sched_getaffinity(0))
-    pieces = [range(start, min(start + PIECE, count)) for start in range(0, count, PIECE)]
+    began = told = time.monotonic()
+    done = 0
     with ProcessPoolExecutor(cores) as pool:
-        for done, (_, failures) in enumerate(pool.map(play, pieces), start=1):
-            assert not failures, str(failures[0])
-            if done % 20 == 0:
-                print(f"{done * PIECE} episodes", flush=True)
+        try:
+            for played, failures in pool.map(play, pieces):
+                assert not failures, str(failures[0])
+                done += played
+                now = time.monotonic()
+                if now - told >= TOLD_S or done == count:
+                    told, rate = now, done / (now - began)
+                    left = (count - done) / rate / 60.0
+                    with capfd.disabled():
+                        print(
+                            f"\n{done} of {count} episodes, {rate:.0f}/s on {cores} cores, {left:.0f} min left", end=""
+                        )
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # a failure is told now, not after the last piece
+            raise

@@ -36,7 +36,7 @@ from monitors.gate import GateReason, GateResult
 from streams.join import Joiner
 from tests.episodes.episode import Episode
 from tests.episodes.played import Gate
-from tests.episodes.world import stage
+from tests.episodes.stage import stage
 
 MOST: Final = 400
 """Seeds within which a bug must show."""

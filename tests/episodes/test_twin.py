@@ -11,8 +11,8 @@ import pytest
 from daemon.store import Store
 from tests.episodes.episode import Episode
 from tests.episodes.on_sqlite import HookedStore, tables_of
-from tests.episodes.store_twin import Tables
-from tests.episodes.world import stage
+from tests.episodes.stage import stage
+from tests.episodes.twin_tables import Tables
 
 SEEDS: Final = range(8)
 

@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cache
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from hashlib import sha256
-from pathlib import Path
 from random import Random
-from types import SimpleNamespace
-from typing import Any, Final, cast
+from typing import Any, cast
 
-import daemon.adoption
-import daemon.controller
-import daemon.holdback
-import daemon.ingest
-import daemon.learning
-import daemon.residency
-import daemon.rolling
-import daemon.rollout_start
-import daemon.route_write
-import daemon.troubles
-from daemon import cycle as cycle_table
-from daemon import ledger
-from daemon.api.ports import By
-from daemon.config import Config, parse_config
 from daemon.controller import Controller, Parts
 from daemon.faults import Refused
 from daemon.ingest import Ingest, IngestPorts
-from daemon.invariants import Asked, Served
+from daemon.invariants import Asked
 from daemon.learning import Learning
 from daemon.residency import Residency
 from daemon.rolling import Rolling
@@ -38,21 +19,15 @@ from daemon.rollout_start import RolloutStart
 from daemon.routing import Routing
 from daemon.sections import HoldbackConfig
 from daemon.soak_task import Soaked
-from daemon.store import Store, StoreError, StoreUnavailable, buffers, cycles, rollouts, versions
+from daemon.store import StoreError, StoreUnavailable, versions
 from deploy.power import Outlook
 from deploy.routes import Route, RouteFile
-from streams.codec import Decoded
-from streams.config import JoinConfig
 from streams.errors import LogUnavailable
-from streams.events import DeadLetter, Exchange, Feedback, FeedbackKind, Message, Trust
-from streams.log import Record
+from streams.events import Exchange, Feedback
 from tests.episodes.host import ALIAS, Host, Replica
 from tests.episodes.played import (
-    BASE,
-    BASE_DIGEST,
     DEPLOYMENT,
     IDENTITY,
-    PLAIN,
     Builder,
     CountingWatch,
     Gate,
@@ -61,80 +36,18 @@ from tests.episodes.played import (
     Quality,
     Registry,
     Silent,
-    manifest_of,
     quality_of,
 )
-from tests.episodes.store_twin import twin_rows
-
-ME: Final = By("tester", "because")
-JOIN: Final = JoinConfig(window_s=40.0, lateness_s=2.0, idle_s=5.0)
-SETTINGS: Final = """
-mode: {mode}
-home: /episode
-deployment: {{base_dir: base}}
-agent: {{replicas: [{{name: replica-0, url: "http://127.0.0.1:1"}}]}}
-rollout:
-  share_small: 0.3
-  share_probation: 0.8
-  alpha: 0.45
-  margin_small: 0.5
-  margin_half: 0.4
-  min_units_per_arm: 2
-  maturity_s: 4.0
-  lateness_s: 1.0
-  lease_s: 12.0
-  deadline_s: 120.0
-  probation_units: 8
-  probation_s: 40.0
-  kill_errors: 4
-  kill_sessions: 2
-cycle:
-  min_labels: 4
-  min_selected: 2
-  label_deadline_s: 30.0
-  slice_refit_s: 10.0
-  history_s: 1000.0
-  cooldown_s: 5.0
-  reward_grace_s: 5.0
-  job_lease_s: 8.0
-"""
-
-
-HOLDBACK = HoldbackConfig()
-"""Nobody is held back, but where a planted bug asks for it."""
-AN_EXCHANGE: Final = Exchange(
-    exchange_id="x",
-    deployment=DEPLOYMENT,
-    tenant="default",
-    session="s",
-    identity="u",
-    messages=(Message(role="user", content="question"),),
-    completion="answer",
-    version=BASE,
-    received_at=0.0,
-    dispatched_at=0.0,
-    completed_at=0.0,
-    status=200,
-)
-A_THUMB: Final = Feedback(
-    feedback_id="f",
-    exchange_id="x",
-    deployment=DEPLOYMENT,
-    tenant="default",
-    kind=FeedbackKind.THUMB,
-    trust=Trust.TOKEN,
-    sent_at=0.0,
-)
-
-
-@cache
-def config_of(mode: str) -> Config:
-    """Short durations and few units, so that a rollout fits into an episode."""
-    return parse_config(SETTINGS.format(mode=mode), Path("/episode/homeostat.yaml"))
+from tests.episodes.settings import JOIN, ME, config_of
+from tests.episodes.traffic import request
 
 
 class Crash(BaseException):
     """The daemon's process is gone."""
+
+
+HOLDBACK = HoldbackConfig()
+"""Nobody is held back, but where a planted bug asks for it."""
 
 
 @dataclass
@@ -241,7 +154,7 @@ class World:
             case 2:
                 self.restart_replica()
             case _:
-                self.request()
+                request(self)
 
     # ------------------------------------------------------------------------------------------------------ daemons
 
@@ -407,63 +320,6 @@ class World:
         """One replica's process is replaced."""
         self.rng.choice(self.host.replicas).restart(self.host.file, self.mono)
 
-    def request(self) -> None:
-        """One request of one user, and perhaps what he thinks of the answer."""
-        rng, host = self.rng, self.host
-        ready = [r for r in host.replicas if r.ready]
-        if not ready:
-            return
-        replica = rng.choice(ready)
-        self.number += 1
-        number = self.number
-        old = rng.random() < 0.2 and number > 1
-        session = f"s{rng.randrange(1, number) if old else number}"
-        choice = host.choose(replica, session)
-        version = choice.version or BASE
-        if choice.version is not None and choice.version not in replica.models:
-            version = BASE
-        quality = self.qualities.get(version, PLAIN)
-        status = 500 if rng.random() < quality.fails else 200
-        epoch = 0 if replica.held is None else replica.held.file.epoch
-        proved = version in replica.truth
-        host.served.append(Served(replica.name, str(replica.incarnation), version, epoch, proved))
-        drift = rng.random()
-        facts: dict[str, Any] = {
-            "exchange_id": f"x{number}",
-            "session": session,
-            "identity": f"u{session}",
-            "finish_reason": "input" if drift < 0.02 else "reward" if drift < 0.03 else None,
-            "version": version,
-            "rollout": choice.rollout,
-            "arm": choice.arm,
-            "propensity": choice.propensity,
-            "route_epoch": epoch,
-            "received_at": self.now,
-            "dispatched_at": self.now,
-            "completed_at": self.now + 0.1,
-            "status": status,
-        }
-        exchange = AN_EXCHANGE.model_copy(update=facts)
-        self.send(exchange, rng.choice((0.0, 0.0, 0.0, 1.0, 3.0)))
-        if rng.random() < 0.75:
-            delay = rng.choice((0.5, 1.0, 1.0, 2.0, 6.0, 60.0))
-            facts = {
-                "feedback_id": f"f{number}",
-                "exchange_id": f"x{number}",
-                "session": session,
-                "identity": f"u{session}",
-                "value": rng.random() < quality.up,
-                "sent_at": self.now + delay,
-            }
-            said = A_THUMB.model_copy(update=facts)
-            self.send(said, delay, "forged" if rng.random() < 0.05 else "t")
-
-    def send(self, event: Exchange | Feedback, delay: float, token: str = "t") -> None:
-        """Put an event under way: sometimes twice, sometimes late."""
-        self.asides.append((self.mono + delay, event, token))
-        if self.rng.random() < 0.08:
-            self.asides.append((self.mono + delay + self.rng.choice((0.0, 2.0, 20.0)), event, token))
-
     def arrive(self, everything: bool = False) -> None:
         """Append what is due to the log."""
         due = [one for one in self.asides if everything or one[0] <= self.mono]
@@ -513,157 +369,3 @@ class World:
                 self.host.without_effect.add(version)
         self.registry.staged[job["job_id"]] = (version, digest)
         return version
-
-    # ------------------------------------------------------------------------------------------------------ the past
-
-    def furnish(self) -> None:
-        """What was there before: the identity, perhaps champions, perhaps a route."""
-        rng = self.rng
-        self.mode = rng.choices(("auto", "canary", "propose", "observe"), (80, 8, 8, 4))[0]
-        self.remote_agent = rng.random() < 0.3
-        stack = [f"support-{n:012d}" for n in range(1, rng.choice((0, 0, 1, 2, 3)) + 1)]
-        names = [IDENTITY, *stack]
-        with self.store.begin() as tx:
-            for at, name in enumerate(names):
-                kind, gate = ("identity", None) if name == IDENTITY else ("lora", {"verdict": "pass"})
-                manifest = manifest_of(name, None)
-                versions.register(
-                    tx,
-                    versions.Version(
-                        name, DEPLOYMENT, "default", kind, manifest.digest, BASE_DIGEST, None, "registered", gate,
-                        "manifest", None, float(at),
-                    ),
-                )  # fmt: skip
-                self.registry.admitted[name] = manifest
-                if name != IDENTITY:
-                    versions.promote(tx, name, float(at))
-                    self.qualities[name] = Quality(0.5)
-        if self.mode != "observe" and rng.random() < 0.7:
-            self._furnish_rollout(stack)
-        if stack and self.mode != "observe":
-            route = Route(deployment=DEPLOYMENT, alias=ALIAS, control=stack[-1])
-            self.host.write(
-                RouteFile(epoch=rng.choice((1, 7)), actor="daemon", reason="promoted", written_at=0.0, routes=(route,))
-            )
-
-    def _furnish_rollout(self, stack: list[str]) -> None:
-        """A version that has just passed its gate, its rollout about to begin."""
-        buffer, version, rollout = sha256(b"before").hexdigest(), "support-0000000000ff", "rollout-before"
-        self.qualities[version] = quality = replace(quality_of(self.rng), gate="pass", finite=True)
-        if not quality.effect:
-            self.host.without_effect.add(version)
-        manifest = self.registry.admitted[version] = manifest_of(version, buffer)
-        control = stack[-1] if stack else IDENTITY
-        config, now = config_of(self.mode), self.now
-        data = {
-            "config": config.rollout.model_dump(mode="json"),
-            "latency_tau_s": 5.0,
-            "slice": None,
-            "cycle": "cycle-before",
-            "units_at_phase": 0,
-        }
-        entry = {"to_phase": "starting", "candidate": version, "control": control, "cycle": "cycle-before"}
-        with self.store.begin() as tx:
-            row = buffers.Buffer(buffer, DEPLOYMENT, "default", "manual", {}, now)
-            buffers.add(tx, row, [buffers.Item(f"x{n}", "new", "played", "selected") for n in range(1, 9)])
-            versions.register(
-                tx,
-                versions.Version(
-                    version, DEPLOYMENT, "default", "lora", manifest.digest, BASE_DIGEST, None, "gated",
-                    {"verdict": "pass"}, "manifest", buffer, now,
-                ),
-            )  # fmt: skip
-            cycles.create(
-                tx,
-                cycle="cycle-before",
-                deployment=DEPLOYMENT,
-                cause="manual",
-                phase="rolling",
-                reason="gate_passed",
-                data={"version": version, "rollout": rollout, "buffer": buffer, "overrides": {}},
-                at=now,
-            )
-            rollouts.create(
-                tx,
-                rollouts.Rollout(
-                    rollout, DEPLOYMENT, version, control, "manual", "starting", True, "gate_passed", data, now, now,
-                    now + config.rollout.deadline_s,
-                ),
-            )  # fmt: skip
-            ledger.append(tx, DEPLOYMENT, "cycle", "cycle-before", "asked_by_person", actor="tester", at=now)
-            for signal in ("enough_labels", "trained", "gate_passed"):
-                moved = _cycle_move(signal)
-                ledger.append(tx, DEPLOYMENT, "cycle", "cycle-before", signal, actor="daemon", at=now, data=moved)
-            ledger.append(tx, DEPLOYMENT, "rollout", rollout, "gate_passed", actor="daemon", at=now, data=entry)
-
-
-def _cycle_move(signal: str) -> dict[str, str]:
-    before, after = next((p, to) for (p, s), to in cycle_table.TABLE.items() if s == signal)
-    return {"from_phase": before.value, "to_phase": after.value, "signal": signal}
-
-
-# ---------------------------------------------------------------------------------------------------------- patching
-
-
-class _Stage:
-    """The world that plays now; the patched names of the product look here."""
-
-    world: World | None = None
-
-
-_stage: Final = _Stage()
-
-
-def _on_stage() -> World:
-    assert _stage.world is not None
-    return _stage.world
-
-
-@contextmanager
-def stage(twin: bool = True) -> Generator[None]:
-    """Within, the product's failpoints, ids, codec and (with the twin) its rows are the world's."""
-
-    def failpoint(name: str) -> None:
-        _on_stage().failpoint(name)
-
-    def decode(record: Record) -> Decoded | DeadLetter:
-        return _on_stage().log.decode(record)
-
-    def numbered() -> uuid.UUID:
-        return uuid.UUID(int=_on_stage().rng.getrandbits(128))
-
-    ids, silent = SimpleNamespace(uuid4=numbered), Silent()
-    patches: list[tuple[Any, str, Any]] = [
-        (daemon.adoption, "failpoint", failpoint),
-        (daemon.ingest, "failpoint", failpoint),
-        (daemon.ingest, "decode", decode),
-        (daemon.ingest, "settle", silent),
-        (daemon.residency, "failpoint", failpoint),
-        (daemon.rolling, "failpoint", failpoint),
-        (daemon.route_write, "failpoint", failpoint),
-        (daemon.holdback, "uuid", ids),
-        (daemon.learning, "uuid", ids),
-        (daemon.rollout_start, "uuid", ids),
-        (daemon.troubles, "log", silent),
-        (daemon.controller, "set_gauges", silent),
-    ]
-    kept = [(module, name, getattr(module, name)) for module, name, _ in patches]
-    for module, name, value in patches:
-        setattr(module, name, value)
-    try:
-        if twin:
-            with twin_rows():
-                yield
-        else:
-            yield
-    finally:
-        for module, name, value in kept:
-            setattr(module, name, value)
-
-
-def play_in(world: World) -> None:
-    """Let this world be the one that the patched names look at."""
-    _stage.world = world
-
-
-__all__ = ["Crash", "Store", "World", "config_of", "play_in", "stage"]
