@@ -16,6 +16,7 @@ from daemon.drift_policy import POLICY, Action
 from daemon.explain import alarms as told_alarms
 from daemon.explain import cycles as told_cycles
 from daemon.explain.explanation import Explanation
+from daemon.label_requests import ENDS
 from daemon.store import Store, Tx, alarms, cycles, rollouts, states
 from deploy.power import Outlook
 from deploy.rollout import Phase, RolloutConfig
@@ -79,7 +80,7 @@ def done(store: Store, paused: bool = False, now: float = NOW) -> str | None:
     ("kind", "cause", "reason", "starts"),
     [
         ("feedback", "changed_answers", "concept_drift", True),
-        ("feedback", "new_inputs", "asking_for_labels_not_built", False),
+        ("feedback", "new_inputs", "labels_asked", False),
         ("reward", "changed_answers", "concept_drift", True),
         ("reward", "", "reward_drift", True),
         ("input", "new_inputs", "input_drift", True),
@@ -177,6 +178,9 @@ def test_every_reason_of_the_policy_has_words() -> None:
         replace(free, rollbacks_same_cause=2),
         replace(free, last_promoted=NOW - 600.0),
         replace(free, last_promoted=NOW + 10.0),
+        *(replace(free, rollbacks_same_cause=1, asked={"a": name}) for name in ENDS),
+        *(replace(free, last_promoted=NOW - 600.0, suspect=v, no_rollback="") for v in ("support-v", None)),
+        replace(free, last_promoted=NOW - 600.0, no_rollback="rollback_needs_mode_canary_or_auto"),
     ]
     for standing, kind, cause, at in product(
         standings, AlarmKind, ("new_inputs", "changed_answers", "unknown"), (NOW - 500.0, NOW)

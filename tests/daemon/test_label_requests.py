@@ -280,7 +280,7 @@ def test_after_a_rollback_labels_are_asked_for_before_the_next_cycle(tmp_path: P
     with store.read() as read:
         told = explain(store, read, "a1", bench.config(), bench.now)
     assert told is not None
-    assert "waits for the labels that it asked for" in told.next[0]
+    assert "waits for the labels that were asked for" in told.next[0]
     assert any("It asked for 6 labels" in note and "0 came so far" in note for note in told.notes)
     assert "homeostat labels" in [r.command for r in told.can_do]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from daemon.query_watch import check
 from daemon.store import Store, buffers, denials, ledger, suspended, tables
 from deploy.kill_query import Answer, KillQuery
 from deploy.rollout import Phase
-from tests.daemon.loop_bench import ME, NEW, LoopBench
+from tests.daemon.loop_bench import ME, NEW, LoopBench, drain
 
 pytestmark = pytest.mark.slow
 LEARNED = buffers.Item("x1", "new", "selected", "kept")
@@ -134,9 +135,11 @@ def test_hold_keeps_a_candidate_from_its_promotion(
     tmp_path: Path, store: Store, prometheus: Prometheus, on_missing: str, phase: Phase
 ) -> None:
     bench = with_query(tmp_path, store, prometheus, on_missing=on_missing)
-    controller, _ = bench.daemon()
+    controller, ingest = bench.daemon()
     ticks(bench, controller)
     controller.promote(ME)
+    bench.traffic(bench.rollout_config.min_units_per_arm, 0.8, 0.8, Random(1))
+    drain(ingest)
     prometheus.now = Answer()
     bench.now += bench.rollout_config.probation_s + 1.0
     assert ticks(bench, controller, 4) is phase
