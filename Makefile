@@ -119,15 +119,18 @@ test: ## everything that CI runs: the tools, the environments, check, and the fo
 	$(MAKE) --no-print-directory test-e2e
 
 # Programs, not tests: each prints its figures. BENCH="gateway streams" picks some.
-BENCH ?= $(sort $(filter-out __init__,$(patsubst tests/bench/%.py,%,$(wildcard tests/bench/*.py))))
+# The programs of tests/bench but for drift, which is part of decisions.
+BENCH ?= $(sort $(filter-out __init__ drift,$(patsubst tests/bench/%.py,%,$(wildcard tests/bench/*.py))))
 bench: env-daemon env-trainer ## measure what the README states (the programs of tests/bench)
 	@for name in $(BENCH); do echo "== $$name"; $(RUN) $(TRAINER)/bin/python -m tests.bench.$$name $(ARGS); done
 
-bench-decisions: env-daemon ## error rates and delays of the canary's decisions, bar by bar (ARGS="--runs 1000" for narrower intervals)
-	@$(RUN) $(DAEMON)/bin/python -m tests.bench.decisions $(ARGS)
+# Public text streams (clinc150 and banking77 as published); rows that need them are skipped where the folder is absent.
+TEXTS ?= ../shared/data
+bench-decisions: env-daemon ## error rates and delays of canary and drift, bar by bar (ARGS="--runs 1000" for narrower intervals)
+	@$(RUN) $(DAEMON)/bin/python -m tests.bench.decisions --texts $(TEXTS) $(ARGS)
 
-bench-drift: env-daemon ## how soon drift is told, against its bars (ARGS="--texts FOLDER" adds the text streams)
-	$(RUN) $(DAEMON)/bin/python -m tests.bench.drift $(ARGS)
+bench-drift: env-daemon ## the drift rows of it alone (TEXTS=FOLDER: where the text streams lie)
+	@$(RUN) $(DAEMON)/bin/python -m tests.bench.drift --texts $(TEXTS) $(ARGS)
 
 soak: services env-daemon env-trainer ## the fault harnesses with long counts (hours)
 	$(RUN) HOMEOSTAT_SOAK=1 $(TRAINER)/bin/python -m pytest -m soak -o faulthandler_timeout=0 $(ARGS)

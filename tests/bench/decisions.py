@@ -1,77 +1,73 @@
-"""How soon, and how wrongly, the rollout's decisions come: python -m tests.bench.decisions [--runs N] [--jobs N]
+"""How soon, and how wrongly, decisions come, of the canary and of the drift detectors:
 
-Units are sessions with a reward, both arms together. Every bar of the decision engine has a line with its figure, its
-95 % interval and held or missed; lines without a bar are there to compare. Medians come from ``5 * runs`` vectorised
-runs, and so do the error rates of plain traffic; delayed, sticky and hostile traffic goes through the production code,
-``runs`` times a preset. The vectorised twin is held to it by tests.
+    python -m tests.bench.decisions [--runs N] [--jobs N] [--texts FOLDER] [--only canary|drift]
+
+Units are sessions with a reward, both arms together; delays of drift are exchanges. Every bar has a line with its
+figure, its 95 % interval and held or missed; lines without a bar are there to compare. The last line counts the bars.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import time
-from collections.abc import Callable
 from multiprocessing import Pool
+from multiprocessing.pool import AsyncResult
+from multiprocessing.pool import Pool as Workers
+from pathlib import Path
 
-from deploy.rollout_config import PRESETS
-from tests.bench.canary import processes, rivals, rollouts
-from tests.bench.canary.lines import HEADER, Line
+from tests.bench import drift
+from tests.bench.canary.cells import cells, measure
+from tests.bench.canary.lines import HEADER
+from tests.bench.drift_parts.bars import Bars
 
-Cell = tuple[Callable[..., list[Line]], tuple[object, ...]]
-
-# (effect, share): units by the rewards alone, units within the combined harm evidence
-ROLLBACK_BARS = {
-    (-0.05, 0.1): (7000, 9000),
-    (-0.10, 0.1): (1800, 2600),
-    (-0.20, 0.1): (500, 650),
-    (-0.05, 0.5): (2800, 3500),
-    (-0.10, 0.5): (800, 900),
-    (-0.20, 0.5): (210, 260),
-}
+Printed = tuple[str, int, int]
+"""(what a section printed, bars held, bars missed)."""
 
 
-def cells(runs: int) -> list[Cell]:
-    """Every measurement, longest first within its kind."""
-    many, slower = 5 * runs, processes.slower_times(1.5)
-    made: list[Cell] = [(processes.rollback, (e, s, many, *bars)) for (e, s), bars in ROLLBACK_BARS.items()]
-    made += [(processes.superiority, (0.05, s, many, bar)) for s, bar in ((0.1, 7500), (0.5, 2700))]
-    made += [(processes.rare, ("error x5 at 1 %", 0.01, 5.0, s, many, bar)) for s, bar in ((0.1, 1100), (0.5, 500))]
-    made += [(processes.rare, ("latency x1.5", 0.05, slower, s, many, bar)) for s, bar in ((0.1, 420), (0.5, 200))]
-    made += [(processes.late_harm, (effect, 10_000, runs)) for effect in (-0.1, -0.2)]
-    made += [(processes.equal_arms, (share, many)) for share in (0.1, 0.5)]
-    for preset in PRESETS:
-        for name in ("plain", "ramp and drift", "sample-ratio fault"):
-            made.append((rollouts.plain, (preset, name, many, 3000)))
-        made += [(rollouts.stressed, (preset, name, runs, 1000)) for name in rollouts.STRESSES]
-        made.append((rollouts.promoted, (preset, max(runs // 2, 20))))
-    made += [(rivals.rivals, (name, 0.0, runs)) for name in ("plain", "ramp and drift")]
-    made += [(rivals.rivals, ("plain", effect, runs)) for effect in (-0.05, -0.1, -0.2)]
-    return made
+def printed(section: drift.Section, options: drift.Options) -> Printed:
+    """One section of the drift table, in a worker."""
+    bars, out = Bars(), io.StringIO()
+    with contextlib.redirect_stdout(out):
+        drift.table(section, bars, options)
+    return out.getvalue(), bars.held, bars.missed
 
 
-def measure(cell: Cell) -> list[Line]:
-    """One cell, in a worker."""
-    work, arguments = cell
-    return work(*arguments)
-
-
-def main(runs: int, jobs: int) -> None:
-    """Print every line, then how many bars were held."""
-    began, lines = time.monotonic(), list[Line]()
+def canary(pool: Workers, runs: int) -> tuple[int, int]:
+    """Print the canary's lines as they come; (held, missed)."""
     print(HEADER)
-    with Pool(jobs) as pool:
-        for found in pool.imap(measure, cells(runs)):
-            for line in found:
-                print(line, flush=True)
-            lines += found
-    held = [line.held for line in lines if line.held is not None]
-    print(f"{time.monotonic() - began:.0f} s, {jobs} processes")
-    print(f"bars: {sum(held)} held, {len(held) - sum(held)} missed")
+    held: list[bool] = []
+    for found in pool.imap(measure, cells(runs)):
+        for line in found:
+            print(line, flush=True)
+        held += [line.held for line in found if line.held is not None]
+    return sum(held), len(held) - sum(held)
+
+
+def main() -> None:
+    """Print every line, then how many bars were held."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=200, help="runs of the production code a cell (default 200)")
+    parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
+    parser.add_argument("--texts", type=Path, help="folder with clinc150 and banking77")
+    parser.add_argument("--only", choices=("canary", "drift"), help="one table")
+    given = parser.parse_args()
+    began, held, missed = time.monotonic(), 0, 0
+    options = drift.Options(given.texts, max(given.runs // 5, 2), max(given.runs // 2, 2))
+    with Pool(given.jobs) as pool:
+        sections: list[AsyncResult[Printed]] = []
+        if given.only != "canary":  # first to begin, last to print: the longest cells must not be left for the end
+            sections = [pool.apply_async(printed, (section, options)) for section in drift.SECTIONS]
+        if given.only != "drift":
+            held, missed = canary(pool, given.runs)
+        for section in sections:
+            said, kept, fell = section.get()
+            print(said, end="", flush=True)
+            held, missed = held + kept, missed + fell
+    print(f"{time.monotonic() - began:.0f} s, {given.jobs} processes")
+    print(f"bars: {held} held, {missed} missed")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=200, help="runs of the production code a cell (default 200)")
-    parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
-    options = parser.parse_args()
-    main(options.runs, options.jobs)
+    main()
