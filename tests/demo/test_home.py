@@ -59,7 +59,7 @@ def test_the_drills_overrides_are_settings_that_exist(tmp_path: Path) -> None:
     write_home(home, plain, gateway_config(home, {"kind": "sqlite"}), [])
     config = load_config(home.config)
     assert Overrides.parse(config, SELECTION_OFF).selection.enabled is False
-    assert Overrides.parse(config, UNPROTECTED).training.kl_weight == 1.0
+    assert Overrides.parse(config, UNPROTECTED).training.kl_weight == 0.5
 
 
 def test_kafka_topics_are_of_this_run_alone(tmp_path: Path) -> None:
