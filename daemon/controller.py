@@ -395,7 +395,7 @@ class Controller:
                 freeze.lift(tx, self._name, now)
                 reason = "freeze_lifted"
             states.put(tx, PAUSED, b"1" if paused else b"0", now)
-            kind, data = "pause" if paused else "resume", {"rollbacks": found}
+            kind, data = "pause" if paused else "resume", {"rollbacks": found} if found else {}
             name, actor = self._name, by.actor
             ledger.append(tx, name, kind, name, reason, actor=actor, at=now, data=data, note=by.reason)
         return {"paused": paused, "frozen": not lifts and found >= most, "rollbacks_forgotten": found if lifts else 0}
