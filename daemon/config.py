@@ -22,7 +22,6 @@ from daemon.sections import (
     LabelsConfig,
     LearningConfig,
     Mode,
-    PolicyConfig,
     RetentionConfig,
     Section,
     StoreConfig,
@@ -58,7 +57,6 @@ class Config(Section):
     learning: LearningConfig = LearningConfig()
     gate: GateConfig = GateConfig()
     cycle: CycleConfig = CycleConfig()
-    policy: PolicyConfig = PolicyConfig()
     labels: LabelsConfig = LabelsConfig()
     rollout: RolloutConfig = RolloutConfig()
     holdback: HoldbackConfig = HoldbackConfig()

@@ -17,11 +17,9 @@ from adapters.base_shape import BaseShape
 from adapters.job import JobReport
 from adapters.registry import Registry
 from daemon import approval, freeze, ledger, rollback
-from daemon.acting import DENIED_AS
 from daemon.adoption import adopt, reconcile_intents
 from daemon.api.ports import By, Json, Readiness
 from daemon.config import Config
-from daemon.cycle import WORSE
 from daemon.faults import Refused
 from daemon.gauges import set_gauges
 from daemon.holdback import Holding
@@ -141,25 +139,7 @@ class Controller:
         self._refresh()
         self._stand_in.tick(self._standing, self._seen, generation)
         self._holding.tick(self._standing.champion, self._seen, paused, generation)
-        suspected_by = p.learning.tick(self._standing.champion, paused, row is not None)
-        if suspected_by is not None:
-            self._roll_back_suspect(suspected_by, generation)
-
-    def _roll_back_suspect(self, alarm: str, generation: int) -> None:
-        """Leave the champion for a confirmed alarm, as a person would; somebody who was faster has decided already."""
-        left, target = self._standing.way_back(None, None, in_rollout=False, resident=self._held)
-        gone = self._standing.leaving(left, target, named=False)
-        try:
-            ack = self._p.routing.serve(
-                target, None, generation=generation, actor="daemon", reason=DENIED_AS, leaving=gone
-            )
-        except Overtaken:
-            return
-        with self._p.store.begin() as tx:
-            by, now = By("daemon", ""), self._p.clock()
-            rollback.record(tx, self._name, by, gone, target, False, ack.epoch, now, reason=WORSE, alarm=alarm)
-        self._p.metrics.rollbacks.labels(outcome="done").inc()
-        self._refresh()
+        p.learning.tick(self._standing.champion, paused, row is not None)
 
     def _follow(self, row: rollouts.Rollout | None) -> None:
         wanted = None if row is None else row.id

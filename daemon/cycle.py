@@ -130,12 +130,6 @@ class Standing:
     rollbacks_same_cause: int
     last_promoted: float | None = None
     """End of the newest cycle whose version was promoted."""
-    suspect: str | None = None
-    """The version that the newest promotion brought, while it serves."""
-    no_rollback: str = "rollback_after_probation_is_a_persons"
-    """Why the policy rolls nothing back (of ``daemon.drift_policy.PASSED_OVER``); empty where it may."""
-    undone_at: float | None = None
-    """When the policy last rolled back a promoted version."""
     asked: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Alarms for which labels were asked: empty while the request is open, then the name of its end."""
 
@@ -152,12 +146,8 @@ class Start:
     """Alarms to be answered with this reason: the newest promotion was about what they saw."""
     ask: tuple[str, ...] = ()
     """Alarms for which labels are to be asked now."""
-    roll_back: str | None = None
-    """Alarm that the newest promoted version is to be rolled back for, at once."""
 
 
-WORSE: Final = "worse_after_promotion"
-"""Reason of a rollback by the policy: known questions are answered worse soon after a promotion."""
 ASKED: Final = "labels_asked"
 """Reason to wait: labels were asked for, and have not come yet."""
 
@@ -175,7 +165,7 @@ WAITS: Final = frozenset(
     }
 )
 """Reasons of ``choose`` that are no rule's of ``daemon.drift_policy``."""
-REASONS: Final = WAITS | {rule.reason for rule in POLICY} | PASSED_OVER | {WORSE, ASKED}
+REASONS: Final = WAITS | {rule.reason for rule in POLICY} | PASSED_OVER | {ASKED}
 """Every reason that ``choose`` can give, and every name for what it passes over."""
 
 
@@ -185,19 +175,15 @@ def choose(standing: Standing, config: CycleConfig, now: float) -> Start:
     alarms = [a for a in standing.alarms if a.alarm_id not in same]
     if not alarms:
         return Start(None, "same_cause" if same else "no_open_alarm", same_cause=same)
-    if not standing.may_train:
-        return Start(None, "mode_observe", same_cause=same)
-    found = [(a, taken(a.kind, a.cause, _situation(a, standing, config), _passed(a, standing))) for a in alarms]
-    suspects = [a.alarm_id for a, t in found if t.action is Action.ROLL_BACK]
-    if suspects and not standing.rollout_active:  # a way back waits for no pause, no cycle and no cooldown
-        return Start(None, WORSE, same_cause=same, roll_back=suspects[0])
     for blocked, reason in (
+        (not standing.may_train, "mode_observe"),
         (standing.paused, "paused"),
         (standing.cycle_open, "cycle_open"),
         (standing.rollout_active, "rollout_active"),
     ):
         if blocked:
             return Start(None, reason, same_cause=same)
+    found = [(a, taken(a.kind, a.cause, _situation(a, standing, config), _passed(a, standing))) for a in alarms]
     if all(t.action is Action.FREEZE for _, t in found):
         return Start(None, found[0][1].rule.reason, same_cause=same)
     asks = [a.alarm_id for a, t in found if t.action is Action.ASK_FOR_LABELS]
@@ -215,25 +201,19 @@ def choose(standing: Standing, config: CycleConfig, now: float) -> Start:
 
 
 def cooldown_s(standing: Standing, config: CycleConfig) -> float:
-    """Seconds between the last cycle, or what undid its promotion, and the next one."""
+    """Seconds between the last cycle and the next one."""
     return config.cooldown_s * 2**standing.rollbacks_same_cause
 
 
 def cooled_at(standing: Standing, config: CycleConfig) -> float:
     """When the cooldown is over; minus infinity where nothing ended yet."""
-    ends = [at for at in (standing.last_end, standing.undone_at) if at is not None]
-    return max(ends, default=-math.inf) + cooldown_s(standing, config)
+    return -math.inf if standing.last_end is None else standing.last_end + cooldown_s(standing, config)
 
 
 def _passed(alarm: OpenAlarm, standing: Standing) -> dict[Action, str]:
     """Actions that are not taken for this alarm now."""
-    passed: dict[Action, str] = {}
-    if standing.no_rollback or standing.suspect is None:
-        passed[Action.ROLL_BACK] = standing.no_rollback or "suspect_serves_no_more"
     ended = standing.asked.get(alarm.alarm_id)
-    if ended:
-        passed[Action.ASK_FOR_LABELS] = ended
-    return passed
+    return {Action.ASK_FOR_LABELS: ended} if ended else {}
 
 
 def _answered_by_promotion(alarm: OpenAlarm, standing: Standing) -> bool:
@@ -241,12 +221,8 @@ def _answered_by_promotion(alarm: OpenAlarm, standing: Standing) -> bool:
 
     A drift that lasts alarms again while its cycle runs, against the same reference. With the promotion the traffic
     since the first alarm becomes the reference: another drift that began meanwhile is rare in it, and alarms anew.
-    What users said of a promotion before it was undone is what it was undone for; what they ask is not.
     """
-    promoted, undone = standing.last_promoted, standing.undone_at
-    if promoted is not None and alarm.at <= promoted:
-        return True
-    return undone is not None and alarm.kind is not AlarmKind.INPUT and alarm.at <= undone
+    return standing.last_promoted is not None and alarm.at <= standing.last_promoted
 
 
 def _situation(alarm: OpenAlarm, standing: Standing, config: CycleConfig) -> Situation:

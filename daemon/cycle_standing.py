@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from daemon import freeze
-from daemon.acting import acting
+from daemon import freeze, label_requests
 from daemon.config import Config
 from daemon.cycle import OpenAlarm, Standing
-from daemon.store import Read, alarms, cycles, rollouts, states, versions
+from daemon.store import Read, alarms, cycles, rollouts, states
 from deploy.rollout import Phase
 from monitors.alarms import AlarmKind
 
@@ -22,16 +21,14 @@ def cycle_standing(
     deployment: str,
     waiting: Sequence[alarms.AlarmRow],
     config: Config,
-    champion: str | None,
     *,
     paused: bool,
     rollout_active: bool,
 ) -> Standing:
-    """The standing of a deployment whose ``waiting`` alarms nobody has answered and which ``champion`` serves."""
-    facts = acting(read, deployment, config, champion)
+    """The standing of a deployment whose ``waiting`` alarms nobody has answered."""
     past = cycles.newest(read, deployment, freeze.LOOK_BACK)
     ended = {r.id: r for r in rollouts.newest(read, deployment, freeze.LOOK_BACK)}
-    standing = Standing(
+    return Standing(
         alarms=tuple(OpenAlarm(a.alarm_id, AlarmKind(a.kind), a.at, cause_of(a)) for a in waiting),
         cycle_open=cycles.active(read, deployment) is not None,
         rollout_active=rollout_active,
@@ -40,8 +37,8 @@ def cycle_standing(
         last_end=max((c.changed_at for c in past if not c.active), default=None),
         rollbacks_same_cause=freeze.rollbacks(read, deployment),
         last_promoted=max((c.changed_at for c in past if _promoted(c, ended)), default=None),
+        asked=label_requests.by_alarm(label_requests.load(read)),
     )
-    return facts.into(standing)
 
 
 def standing_now(read: Read, config: Config) -> Standing:
@@ -52,7 +49,6 @@ def standing_now(read: Read, config: Config) -> Standing:
         deployment,
         alarms.unanswered(read, deployment),
         config,
-        next((v.version for v in versions.promoted_stack(read, deployment)), None),
         paused=states.get(read, PAUSED) == b"1",
         rollout_active=rollouts.active(read, deployment) is not None,
     )

@@ -36,19 +36,17 @@ class Situation(StrEnum):
     FROZEN = "frozen"
 
 
-ABSENT: Final = MappingProxyType({Action.DEMONSTRATE: "demonstrations_not_built"})
-"""Actions that no code takes, and the name under which they are passed over: homeostat has no examples in prompts."""
-PASSED_OVER: Final = frozenset(
+ABSENT: Final = MappingProxyType(
     {
-        *ABSENT.values(),
-        "rollback_after_probation_is_a_persons",
-        "rollback_needs_mode_canary_or_auto",
-        "suspect_serves_no_more",
-        "labels_enough",
-        "labels_satisfied",
-        "labels_timed_out",
-        "labels_superseded",
+        Action.DEMONSTRATE: "demonstrations_not_built",
+        Action.ROLL_BACK: "rollback_after_probation_is_a_persons",
     }
+)
+"""Actions that no code takes, and the name under which they are passed over: homeostat has no examples in prompts, and
+the usual level of rewards is learned anew from a promoted version's own replies: a fall below it cannot tell the
+version from the world."""
+PASSED_OVER: Final = frozenset(
+    {*ABSENT.values(), "labels_enough", "labels_satisfied", "labels_timed_out", "labels_superseded"}
 )
 """Every name under which an action is passed over; docs/decisions.md says what each means."""
 

@@ -6,10 +6,9 @@ anew: what lies before the newest cycle of that instant counts no more, whatever
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from daemon.acting import undone
 from daemon.cycle import rollback_of_cause
 from daemon.store import Read, Tx, cycles, rollouts, states
 from daemon.store.cycles import Cycle
@@ -24,12 +23,8 @@ LOOK_BACK: Final = 50
 """Cycles, and rollouts, that are looked back on."""
 
 
-def in_a_row(
-    past: Sequence[Cycle], ended: Mapping[str, Rollout], left_since: Collection[str], thawed_after: str | None
-) -> int:
-    """Rollbacks since the last success, or since a freeze was lifted. ``past`` is newest first; a version in
-    ``left_since`` was promoted, and then left by the policy. Pure.
-    """
+def in_a_row(past: Sequence[Cycle], ended: Mapping[str, Rollout], thawed_after: str | None) -> int:
+    """Rollbacks since the last success, or since a freeze was lifted. ``past`` is newest first. Pure."""
     failed = 0
     for one in past:
         if one.id == thawed_after:
@@ -37,7 +32,7 @@ def in_a_row(
         end = ended.get(str(one.data.get("rollout", "")))
         if end is None:
             continue
-        if not rollback_of_cause(Phase(end.phase)) and end.candidate not in left_since:
+        if not rollback_of_cause(Phase(end.phase)):
             break
         failed += one.cause != MANUAL
     return failed
@@ -48,7 +43,7 @@ def rollbacks(read: Read, deployment: str) -> int:
     past = cycles.newest(read, deployment, LOOK_BACK)
     ended = {r.id: r for r in rollouts.newest(read, deployment, LOOK_BACK)}
     stored = states.get(read, STATE)
-    return in_a_row(past, ended, undone(read, deployment), None if stored is None else stored.decode())
+    return in_a_row(past, ended, None if stored is None else stored.decode())
 
 
 def lift(tx: Tx, deployment: str, now: float) -> None:

@@ -15,7 +15,6 @@ from adapters.job import TrainJob
 from adapters.registry import Registry
 from daemon import cycle as table
 from daemon import ledger
-from daemon.acting import no_rollback
 from daemon.asking import Asking
 from daemon.buffer_build import BufferBuilder, Overrides
 from daemon.config import Config
@@ -72,20 +71,14 @@ class Learning:
         self._name = config.deployment.name
         self._tried_at = 0
 
-    def tick(self, champion: str | None, paused: bool, rollout_active: bool) -> str | None:
-        """One step: of the active cycle, or from an open alarm to a new one. The alarm for which the champion is to be
-        rolled back now, if there is one: that is the caller's to do.
-        """
+    def tick(self, champion: str | None, paused: bool, rollout_active: bool) -> None:
+        """One step: of the active cycle, or from an open alarm to a new one."""
         self._asking.tick()
         with self._store.read() as read:
             active = cycles.active(read, self._name)
         if active is None:
-            return self._maybe_start(champion, paused, rollout_active)
-        # a cycle whose rollout ended a moment ago has not noted yet when that was
-        if active.phase != table.Phase.ROLLING.value and not no_rollback(self._config):
-            suspected = self._maybe_start(champion, paused, rollout_active)
-            if suspected is not None:
-                return suspected
+            self._maybe_start(paused, rollout_active)
+            return
         match table.Phase(active.phase):
             case table.Phase.COLLECTING:
                 self._collect(active, champion)
@@ -97,7 +90,6 @@ class Learning:
                 self._follow(active)
             case _:
                 pass
-        return None
 
     def start_manual(self, wish: Wish, champion: str | None) -> str:
         """Open a cycle for a person; its id. Raises ``CycleOpen`` when one runs."""
@@ -123,17 +115,16 @@ class Learning:
 
     # ------------------------------------------------------------------------------------------------ starting
 
-    def _maybe_start(self, champion: str | None, paused: bool, rollout_active: bool) -> str | None:
+    def _maybe_start(self, paused: bool, rollout_active: bool) -> None:
         with self._store.read() as read:
             waiting = alarms.unanswered(read, self._name)
             if not waiting:
-                return None
+                return
             standing = cycle_standing(
                 read,
                 self._name,
                 waiting,
                 self._config,
-                champion,
                 paused=paused,
                 rollout_active=rollout_active,
             )
@@ -145,7 +136,7 @@ class Learning:
         for one in (a for a in waiting if a.alarm_id in chosen.ask):
             self._asking.for_alarm(one)
         if chosen.alarm_id is None:
-            return chosen.roll_back
+            return
         alarm = next(a for a in waiting if a.alarm_id == chosen.alarm_id)
         with self._store.begin() as tx:
             data: dict[str, Any] = {
@@ -159,7 +150,6 @@ class Learning:
             for one in waiting:  # what else was waiting is the same drift, seen by another detector
                 if one.alarm_id not in chosen.same_cause:
                     alarms.answer(tx, one.alarm_id, cycle)
-        return None
 
     def _open(self, tx: Tx, cause: str, reason: str, actor: str, data: Mapping[str, Any], note: str) -> str:
         now, name = self._clock(), f"cycle-{uuid.uuid4().hex[:10]}"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from daemon import ledger
 from daemon.api.ports import By
 from daemon.rolling import deny, suspend
-from daemon.store import Tx, alarms, fences, rollouts
+from daemon.store import Tx, fences, rollouts
 from deploy.rollout import Phase, Signal, move
 
 
@@ -23,26 +23,19 @@ def record(
     suspend_data: bool,
     epoch: int,
     now: float,
-    *,
-    reason: str = "by_person",
-    alarm: str | None = None,
 ) -> None:
-    """End the rollout that the route left and deny what is ``gone``: the version left, then what was passed over.
-
-    ``reason`` is ``by_person``, or the policy's, which then names its ``alarm`` and answers it.
-    """
+    """End the rollout that the route left and deny what is ``gone``: the version left, then what was passed over."""
     fences.adopt(tx, deployment, epoch, holder=by.actor, at=now)
     row, left = rollouts.active(tx, deployment), gone[0]
     if row is not None and (row.candidate == left or row.control in gone):
         # a rollout whose control was left ends too: it would route its control again
         _end(tx, deployment, row, by, now)
     for version in gone:
-        deny(tx, deployment, version, f"rolled_back:{reason}", by.actor, now)
-        data = {"from": version, "to": target, "epoch": epoch, **({} if alarm is None else {"alarm": alarm})}
-        named = "rollback_by_person" if reason == "by_person" else reason
-        ledger.append(tx, deployment, "rollback", version, named, actor=by.actor, at=now, data=data, note=by.reason)
-    if alarm is not None:
-        alarms.answer(tx, alarm, reason)
+        deny(tx, deployment, version, "rolled_back:by_person", by.actor, now)
+        data = {"from": version, "to": target, "epoch": epoch}
+        ledger.append(
+            tx, deployment, "rollback", version, "rollback_by_person", actor=by.actor, at=now, data=data, note=by.reason
+        )
     if suspend_data:
         suspend(tx, deployment, row.id if row is not None else left, left, by.actor, now)
 

@@ -125,15 +125,6 @@ class LearningConfig(Section):
         return schedule
 
 
-class PolicyConfig(Section):
-    """What the drift policy may do by itself beside learning."""
-
-    roll_back_after_promotion: Literal["tell", "roll_back"] = "tell"
-    """Known questions are answered worse within `cycle.promotion_watch_s` of a promotion. tell: the alarm says which
-    command goes back; roll_back: the promoted version is left at once and denied for good (modes canary and auto). tell
-    is the default because a false alarm would cost a version that had just passed every test."""
-
-
 class LabelsConfig(Section):
     """Asking people for labels: after a rollback, where a verdict is out of reach, where too few came."""
 

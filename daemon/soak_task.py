@@ -7,6 +7,7 @@ sampling parameters, so every request is greedy. The controller asks each tick; 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 from collections.abc import Callable, Sequence
@@ -15,9 +16,10 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from daemon.gate_run import CONCURRENCY
+from daemon.residency import AWAY
 from daemon.store import Store, exchanges
 from deploy.driver import DriverError
-from deploy.driver_errors import NotFinite
+from deploy.driver_errors import NotFinite, UnknownModel
 from streams.events import Exchange
 
 MAX_TOKENS: Final = 32
@@ -102,7 +104,7 @@ class SoakTask:
             run.thread = threading.Thread(target=self._work, args=(run, requests), name="soak", daemon=True)
             run.thread.start()
         elif not run.thread.is_alive():
-            run.thread = None  # without a result it broke in our own hands, which says nothing of the candidate
+            run.thread = None  # without a result nothing was learned of the candidate: the next call soaks again
             return run.result if run.result is None else _counted(run, run.result)
         return None
 
@@ -110,7 +112,8 @@ class SoakTask:
         with self._store.read() as read:
             newest = exchanges.since(read, self._deployment, 0.0, self._clock(), 4 * requests)
         recorded = [x for x in newest if answered(x)][-requests:]
-        run.result = soak(self._replier, run.version, [(_messages(x), _tokens(x)) for x in recorded])
+        with contextlib.suppress(UnknownModel):
+            run.result = soak(self._replier, run.version, [(_messages(x), _tokens(x)) for x in recorded])
 
 
 def soak(replier: Replier, version: str, recorded: Sequence[tuple[Messages, int]]) -> Soaked:
@@ -118,6 +121,7 @@ def soak(replier: Replier, version: str, recorded: Sequence[tuple[Messages, int]
 
     The reason names the error; replies that are empty fail together. Of the recorded requests each had a reply, so more
     than half empty is the candidate's doing; of the synthetic ones nobody knows the reply, so only silence to all is.
+    Raises UnknownModel where the replica has lost the candidate meanwhile, as a restart does.
     """
 
     def ask(messages: Messages, max_tokens: int) -> bool:
@@ -130,16 +134,26 @@ def soak(replier: Replier, version: str, recorded: Sequence[tuple[Messages, int]
             mirrored = list(pool.map(ask, *zip(*recorded, strict=True))) if recorded else []
         except DriverError as error:
             pool.shutdown(cancel_futures=True)
-            return Soaked(f"soak_{error.reason}", final=isinstance(error, NotFinite))
+            if isinstance(error, UnknownModel):
+                raise
+            failed = error.reason if error.reason in AWAY else f"soak_{error.reason}"
+            return Soaked(failed, final=isinstance(error, NotFinite))
     empty = 2 * sum(mirrored) < len(mirrored) if mirrored else not any(synthetic)
     return Soaked("soak_empty_replies" if empty else "", len(synthetic), len(mirrored), final=empty)
 
 
 def _counted(run: _Run, found: Soaked) -> Soaked:
-    if not found.failed:
+    """The same, final when it was tried often enough. A replica that is away says nothing of the candidate; after a
+    success or a last word the count begins anew.
+    """
+    if found.failed in AWAY:
         return found
-    run.failures += 1
-    return replace(found, final=found.final or run.failures >= ATTEMPTS)
+    run.failures = run.failures + 1 if found.failed else 0
+    if run.failures >= ATTEMPTS:
+        found = replace(found, final=True)
+    if found.final:
+        run.failures = 0
+    return found
 
 
 def answered(exchange: Exchange) -> bool:

@@ -7,13 +7,11 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from daemon import cycle as policy
-from daemon.acting import no_rollback
 from daemon.config import Config
 from daemon.cycle_standing import cause_of, standing_now
 from daemon.explain import asked
 from daemon.explain.explanation import Decided, Explanation, Measure, Relation, Remedy, compare, span
-from daemon.store import Read, alarms, cycles, versions
-from monitors.alarms import AlarmKind
+from daemon.store import Read, alarms, cycles
 
 _TESTS: Final[tuple[tuple[str, str, Relation, str], ...]] = (
     ("t2", "t2_threshold", ">=", "how far the features of prompts moved (MEWMA)"),
@@ -45,20 +43,14 @@ WORDS: Final[Mapping[str, str]] = MappingProxyType(
         "concept_drift": "A cycle starts at the next tick: known questions want other answers than before.",
         "reward_drift": "A cycle starts at the next tick: users are less content than they were.",
         policy.ASKED: "It waits for the labels that were asked for, until they came or their deadline passed.",
-        policy.WORSE: "The version that was just promoted is rolled back at the next tick.",
         "labels_enough": "Labels were to be asked for; there are enough already.",
         "labels_satisfied": "The labels that were asked for came.",
         "labels_timed_out": "Labels were asked for, and too few came in time.",
         "labels_superseded": "Labels were asked for; a newer request took the place of that one.",
-        "rollback_needs_mode_canary_or_auto": (
-            "A version was promoted shortly before. The policy would roll it back, but only in mode canary or auto: "
-            "`homeostat rollback` does it."
-        ),
-        "suspect_serves_no_more": "The version that was promoted shortly before serves no more.",
         "demonstrations_not_built": "Examples in the prompt would come first; the daemon does not try them.",
         "rollback_after_probation_is_a_persons": (
-            "A version was promoted shortly before. Whether to go back to the one before it is a person's decision: "
-            "`homeostat rollback`."
+            "A version was promoted shortly before. Nothing compares it with the one before it any more; whether to go "
+            "back is a person's decision (`homeostat rollback`)."
         ),
     }
 )
@@ -99,7 +91,7 @@ def explain(read: Read, row: alarms.AlarmRow, config: Config, now: float) -> Exp
         decided=Decided(what, state, _words(row, evidence), row.at, row.detector),
         measures=_measures(evidence),
         next=next_lines,
-        can_do=(*_go_back(read, row, evidence, config), *can_do, *asked.remedies(read, row.alarm_id)),
+        can_do=(*can_do, *asked.remedies(read, row.alarm_id)),
         notes=(*_notes(evidence), *asked.notes(read, row.alarm_id)),
     )
 
@@ -148,26 +140,7 @@ def _notes(evidence: dict[str, Any]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _go_back(read: Read, row: alarms.AlarmRow, evidence: dict[str, Any], config: Config) -> tuple[Remedy, ...]:
-    """The command that the policy leaves to a person, where the newest promotion is suspected and still serves."""
-    champion = next((v for v in versions.promoted_stack(read, row.deployment)), None)
-    if champion is None or champion.promoted_at is None or not row.confirmed or not no_rollback(config):
-        return ()
-    soon = 0.0 < row.at - champion.promoted_at <= config.cycle.promotion_watch_s
-    if row.kind != AlarmKind.REWARD.value or evidence.get("cause") != "changed_answers" or not soon:
-        return ()
-    return (
-        Remedy(
-            "homeostat rollback",
-            f"leave {champion.version}, promoted {span(row.at - champion.promoted_at)} before known questions were "
-            "answered worse",
-        ),
-    )
-
-
 def _answer(read: Read, row: alarms.AlarmRow, config: Config, now: float) -> tuple[tuple[str, ...], tuple[Remedy, ...]]:
-    if row.answer == policy.WORSE:
-        return ("The version that had just been promoted was rolled back for it.",), ()
     if row.answer is not None:
         cycle = cycles.get(read, row.answer)
         if cycle is None:

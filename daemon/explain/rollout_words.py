@@ -92,9 +92,6 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "deadline": "No verdict came before the deadline; without one the champion stays.",
         "aborted_by_person": "A person ended it; the champion stays and the candidate is not denied.",
         "rollback_by_person": "A person rolled it back.",
-        "worse_after_promotion": (
-            "Known questions were answered worse soon after its promotion, and the policy may roll such a version back."
-        ),
         "by_person": "A person rolled it back.",
         "too_few_units": (
             "An arm has fewer matured units than the {min_units_per_arm} that the first step needs: "

@@ -12,7 +12,6 @@ from daemon.cycle import (
     ASKED,
     OPEN,
     TABLE,
-    WORSE,
     Collected,
     CycleConfig,
     IllegalMove,
@@ -73,8 +72,6 @@ def test_every_open_phase_can_be_aborted_and_nothing_leaves_an_ended_one() -> No
         (replace(FREE, rollbacks_same_cause=1), None, "labels_asked"),
         (replace(FREE, rollbacks_same_cause=1, asked={"a-input": ""}), None, "labels_asked"),
         (replace(FREE, rollbacks_same_cause=1, asked={"a-input": "labels_timed_out"}), "a-input", "input_drift"),
-        (replace(FREE, last_end=85.0, undone_at=95.0), None, "cooldown"),
-        (replace(FREE, alarms=(CHANGED,), undone_at=6.0), None, "same_cause"),
     ],
 )
 def test_the_policy_names_why_it_starts_or_does_not(standing: Standing, alarm: str | None, reason: str) -> None:
@@ -103,47 +100,10 @@ def test_labels_are_asked_for_once_an_alarm_and_not_while_paused() -> None:
     assert late.passed_over == ("labels_timed_out",)
 
 
-SUSPECT = replace(FREE, alarms=(CHANGED,), last_promoted=1.0, suspect="v2", no_rollback="")
-
-
-@pytest.mark.parametrize(
-    ("standing", "reason", "alarm"),
-    [
-        (SUSPECT, WORSE, "a-changed"),
-        (replace(SUSPECT, paused=True, cycle_open=True, last_end=99.0), WORSE, "a-changed"),
-        (replace(SUSPECT, alarms=(INPUT, CHANGED)), WORSE, "a-changed"),
-        (replace(SUSPECT, rollout_active=True), "rollout_active", None),
-        (replace(SUSPECT, may_train=False), "mode_observe", None),
-        (replace(SUSPECT, suspect=None), "concept_drift", None),
-        (replace(SUSPECT, no_rollback="rollback_needs_mode_canary_or_auto"), "concept_drift", None),
-        (replace(SUSPECT, last_promoted=6.0), "same_cause", None),
-        (replace(SUSPECT, undone_at=6.0), "same_cause", None),
-        (replace(SUSPECT, alarms=(REWARD,)), "reward_drift", None),
-        (replace(SUSPECT, alarms=(replace(CHANGED, at=3700.0),)), "concept_drift", None),
-        (replace(SUSPECT, rollbacks_same_cause=1), "concept_drift", None),
-        (replace(SUSPECT, rollbacks_same_cause=2), "frozen_after_rollbacks", None),
-    ],
-)
-def test_a_promotion_is_undone_only_for_worse_answers_soon_after_it(
-    standing: Standing, reason: str, alarm: str | None
-) -> None:
-    chosen = choose(standing, CONFIG, now=4000.0)
-    assert (chosen.reason, chosen.roll_back) == (reason, alarm)
-
-
-def test_why_a_promotion_was_not_undone_is_named() -> None:
-    for changes, name in (
-        ({"suspect": None}, "suspect_serves_no_more"),
-        ({"no_rollback": "rollback_needs_mode_canary_or_auto"}, "rollback_needs_mode_canary_or_auto"),
-    ):
-        passed = choose(replace(SUSPECT, **changes), CONFIG, now=4000.0).passed_over
-        assert passed == (name,) and set(passed) <= PASSED_OVER
-
-
 def test_every_name_of_the_policy_has_its_line_in_the_docs() -> None:
     text = (Path(__file__).parents[2] / "docs" / "decisions.md").read_text(encoding="utf-8")
     lines = {line.split("`")[1] for line in text.splitlines() if line.startswith("| `")}
-    named = {rule.reason for rule in POLICY} | PASSED_OVER | {WORSE, ASKED, OUT_OF_REACH, *ENDS, "same_cause"}
+    named = {rule.reason for rule in POLICY} | PASSED_OVER | {ASKED, OUT_OF_REACH, *ENDS, "same_cause"}
     assert lines >= named, named - lines
 
 

@@ -179,8 +179,6 @@ def test_every_reason_of_the_policy_has_words() -> None:
         replace(free, last_promoted=NOW - 600.0),
         replace(free, last_promoted=NOW + 10.0),
         *(replace(free, rollbacks_same_cause=1, asked={"a": name}) for name in ENDS),
-        *(replace(free, last_promoted=NOW - 600.0, suspect=v, no_rollback="") for v in ("support-v", None)),
-        replace(free, last_promoted=NOW - 600.0, no_rollback="rollback_needs_mode_canary_or_auto"),
     ]
     for standing, kind, cause, at in product(
         standings, AlarmKind, ("new_inputs", "changed_answers", "unknown"), (NOW - 500.0, NOW)

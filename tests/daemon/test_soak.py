@@ -9,7 +9,7 @@ import pytest
 
 from daemon.soak_task import SYNTHETIC, Soaked, SoakTask, soak
 from daemon.store import Store, exchanges, ledger
-from deploy.driver_errors import DriverError, NotFinite, Unreachable
+from deploy.driver_errors import ControlRefused, DriverError, NotFinite, ServerFailed, UnknownModel, Unreachable
 from deploy.rollout import Phase
 from tests.daemon.events import exchange
 from tests.daemon.loop_bench import NEW, LoopBench
@@ -65,10 +65,19 @@ def test_a_candidate_that_answers_everything_passes_and_the_counts_are_told() ->
 
 
 @pytest.mark.parametrize("count", [0, 16])
-@pytest.mark.parametrize("error", [NotFinite("nan"), Unreachable("away")])
-def test_any_error_fails_it_by_name(error: DriverError, count: int) -> None:
+@pytest.mark.parametrize(
+    ("error", "failed"),
+    [
+        (NotFinite("nan"), "soak_not_finite"),
+        (ServerFailed("500"), "soak_server_failed"),
+        (Unreachable("away"), "unreachable"),
+    ],
+)
+def test_any_error_fails_it_by_name_and_one_of_the_replica_by_the_replicas(
+    error: DriverError, failed: str, count: int
+) -> None:
     found = soak(FakeReplier(error=error), NEW, recorded(count))
-    assert (found.failed, found.final) == (f"soak_{error.reason}", isinstance(error, NotFinite))
+    assert (found.failed, found.final) == (failed, isinstance(error, NotFinite))
 
 
 def test_empty_replies_to_what_was_answered_before_fail_it() -> None:
@@ -121,9 +130,43 @@ def test_a_rollout_waits_for_its_soak_without_counting_that_as_failure(tmp_path:
 
 
 def test_a_server_may_fail_twice_before_that_is_the_candidates_end(store: Store) -> None:
-    task = SoakTask(store, FakeReplier(error=Unreachable("away")), "support", lambda: 5000.0)
-    found = [wait_until(lambda: task.result(NEW, 4), 5.0, "the soak") for _ in range(3)]
-    assert [(f.failed, f.final) for f in found if f] == [("soak_unreachable", final) for final in (False, False, True)]
+    replier = FakeReplier(error=ServerFailed("500"))
+    task = SoakTask(store, replier, "support", lambda: 5000.0)
+
+    def ends(count: int) -> list[tuple[str, bool]]:
+        found = [wait_until(lambda: task.result(NEW, 4), 5.0, "the soak") for _ in range(count)]
+        return [(f.failed, f.final) for f in found if f]
+
+    failed = "soak_server_failed"
+    assert ends(4) == [(failed, False), (failed, False), (failed, True), (failed, False)]
+    replier.error = None
+    assert ends(1) == [("", False)]
+    replier.error = ServerFailed("500")
+    assert ends(2) == [(failed, False), (failed, False)], "a success begins the count anew"
+
+
+@pytest.mark.parametrize("error", [Unreachable("busy"), ControlRefused("token"), UnknownModel("restarted")])
+def test_a_replica_that_is_away_in_the_soak_denies_nobody(tmp_path: Path, store: Store, error: DriverError) -> None:
+    replier = FakeReplier(error=error)
+    bench = LoopBench(tmp_path, store, soak=SoakTask(store, replier, "support", lambda: 5000.0).result)
+    bench.open_rollout()
+    controller, _ = bench.daemon()
+    controller.tick()
+
+    def asked() -> bool:
+        controller.tick()
+        assert bench.phase() is Phase.SOAKING
+        return len(replier.asked) > 40
+
+    wait_until(asked, 20.0, "many soaks")
+    replier.error = None
+
+    def goes_on() -> bool:
+        controller.tick()
+        return bench.phase() is not Phase.SOAKING
+
+    wait_until(goes_on, 20.0, "the soak")
+    assert bench.phase() is Phase.PROVING
 
 
 @pytest.mark.parametrize(("final", "ticks"), [(True, 2), (False, 4)])
@@ -140,7 +183,7 @@ def test_a_failed_soak_denies_the_candidate(tmp_path: Path, store: Store, final:
 
 
 def test_a_soak_that_fails_once_and_then_passes_goes_on(tmp_path: Path, store: Store) -> None:
-    answers = [Soaked("soak_unreachable"), None, Soaked("", 5, 16)]
+    answers = [Soaked("soak_server_failed"), None, Soaked("", 5, 16)]
     bench = LoopBench(tmp_path, store, soak=lambda _version, _requests: answers.pop(0))
     bench.open_rollout()
     controller, _ = bench.daemon()
