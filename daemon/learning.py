@@ -25,7 +25,7 @@ from daemon.gate_task import GateTask
 from daemon.label_requests import for_rollout
 from daemon.labels import Labels
 from daemon.promotion_budget import next_config
-from daemon.store import Store, Tx, alarms, cycles, jobs, rollouts, versions
+from daemon.store import Read, Store, Tx, alarms, cycles, denials, jobs, rollouts, versions
 from daemon.trainer_desk import note_lost
 from daemon.version_rows import row_of
 from deploy.power import forecast
@@ -76,8 +76,12 @@ class Learning:
         self._asking.tick()
         with self._store.read() as read:
             active = cycles.active(read, self._name)
+            left = active is not None and _champion_left(read, active)
         if active is None:
             self._maybe_start(paused, rollout_active)
+            return
+        if left:  # what learns from it, and what is compared with it, ends with it
+            self._stop(active, "champion_left", "daemon", "")
             return
         match table.Phase(active.phase):
             case table.Phase.COLLECTING:
@@ -103,15 +107,19 @@ class Learning:
 
     def abort(self, actor: str, note: str) -> str | None:
         """Stop the active cycle before its rollout; its id, or None when there is none to stop."""
+        with self._store.read() as read:
+            active = cycles.active(read, self._name)
+        if active is None or active.phase == table.Phase.ROLLING.value:
+            return None
+        self._stop(active, "aborted_by_person", actor, note)
+        return active.id
+
+    def _stop(self, active: cycles.Cycle, reason: str, actor: str, note: str) -> None:
         with self._store.begin() as tx:
-            active = cycles.active(tx, self._name)
-            if active is None or active.phase == table.Phase.ROLLING.value:
-                return None
             for job in jobs.of_cycle(tx, active.id):
                 jobs.cancel(tx, job.id, reason="aborted", at=self._clock())
-            self._move(tx, active, table.Signal.ABORT, "aborted_by_person", {}, actor=actor, note=note)
+            self._move(tx, active, table.Signal.ABORT, reason, {}, actor=actor, note=note)
         self._gate.cancel()
-        return active.id
 
     # ------------------------------------------------------------------------------------------------ starting
 
@@ -341,6 +349,14 @@ class Learning:
 
 class CycleOpen(Exception):
     """The person's: a second cycle was asked for while one runs."""
+
+
+def _champion_left(read: Read, active: cycles.Cycle) -> bool:
+    """Whether the version that this cycle learns from, before it has a rollout, was rolled back."""
+    if active.phase not in (table.Phase.TRAINING.value, table.Phase.GATING.value):
+        return False
+    champion = active.data.get("champion")
+    return champion is not None and denials.is_denied(read, str(champion))
 
 
 def _slice_of(active: cycles.Cycle) -> SliceModel | None:

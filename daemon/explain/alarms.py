@@ -21,7 +21,8 @@ _TESTS: Final[tuple[tuple[str, str, Relation, str], ...]] = (
 )
 _ADAPT: Final = Remedy("homeostat adapt", "start a learning cycle now, on the newest slice")
 _RESUME: Final = Remedy("homeostat resume", "let cycles start again")
-_RESUMED: Final = frozenset({"paused", "frozen_after_rollbacks"})
+_RESUME_FROZEN: Final = Remedy("homeostat resume --reason …", "lift the freeze; the reason goes into the ledger")
+_RESUMED: Final = {"paused": _RESUME, "frozen_after_rollbacks": _RESUME_FROZEN}
 WORDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "no_open_alarm": "Nothing: no alarm waits for an answer.",
@@ -36,7 +37,8 @@ WORDS: Final[Mapping[str, str]] = MappingProxyType(
         "cooldown": "It waits for the cooldown of {cooldown} after the last cycle{doubled}: {left} more.",
         "reward_grace": "For {grace} it waits for an alarm about prompts, which knows the slice.",
         "frozen_after_rollbacks": (
-            "Nothing: after {rollbacks} rollbacks in a row the deployment is frozen until `homeostat resume`."
+            "Nothing: after {rollbacks} rollbacks in a row the deployment is frozen until "
+            "`homeostat resume --reason …`."
         ),
         "alarm_only_informs": "Nothing: alarms of this kind and cause only inform.",
         "input_drift": "A cycle starts at the next tick: new prompts, which the champion has not learned.",
@@ -153,7 +155,7 @@ def _answer(read: Read, row: alarms.AlarmRow, config: Config, now: float) -> tup
     if chosen.alarm_id is not None:
         said += [] if chosen.alarm_id == row.alarm_id else [f"It is for {chosen.alarm_id}, and answers this one too."]
         said += [WORDS[name] for name in chosen.passed_over]
-    resume = (_RESUME,) if chosen.reason in _RESUMED else ()
+    resume = (_RESUMED[chosen.reason],) if chosen.reason in _RESUMED else ()
     return tuple(said), (*resume, _ADAPT)
 
 

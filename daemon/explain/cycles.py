@@ -29,6 +29,7 @@ REASONS: Final[Mapping[str, str]] = {
     "denied_version": "Training on the same examples gave a version that is on the deny list.",
     "suspended_examples": "Its version learned from examples that a rollback has suspended since.",
     "aborted_by_person": "A person ended it.",
+    "champion_left": "The version that it learned from was rolled back meanwhile.",
     "rollout_promoted": "Its version was promoted.",
     "rollout_rolled_back": "Its version was rolled back.",
     "rollout_inconclusive": "Its rollout ended without a verdict.",
@@ -127,7 +128,7 @@ def _waiting(read: Read, row: cycles.Cycle, phase: Phase, config: Config, now: f
         standing = standing_now(read, config)
         if standing.rollbacks_same_cause >= config.cycle.freeze_after:
             frozen = f"After {standing.rollbacks_same_cause} rollbacks in a row no cycle starts by itself"
-            return (f"{frozen} until `homeostat resume`.",)
+            return (f"{frozen} until `homeostat resume --reason …`.",)
         left = cooled_at(standing, config.cycle) - now
         return (f"The cooldown ends in {span(left)}.",) if left > 0 else ("The cooldown is over.",)
     return ()

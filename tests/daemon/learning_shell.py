@@ -25,6 +25,9 @@ class Passed:
         """At once."""
         return GateResult(verdict="pass", reason=GateReason.PASSED, checks=())
 
+    def cancel(self) -> None:
+        """Nothing runs."""
+
 
 def learning(store: Store, config: Config, outlook: Outlook, now: float) -> Learning:
     """The shell at ``now``; no buffer can be built and nothing trained."""

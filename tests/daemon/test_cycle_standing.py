@@ -17,7 +17,7 @@ from daemon.explain import alarms as told_alarms
 from daemon.explain import cycles as told_cycles
 from daemon.explain.explanation import Explanation
 from daemon.label_requests import ENDS
-from daemon.store import Store, Tx, alarms, cycles, rollouts, states
+from daemon.store import Store, Tx, alarms, cycles, denials, jobs, rollouts, states
 from deploy.power import Outlook
 from deploy.rollout import Phase, RolloutConfig
 from monitors.alarms import AlarmKind
@@ -107,7 +107,7 @@ def test_rollbacks_in_a_row_lengthen_the_cooldown_and_then_freeze_until_a_person
     reason, told = why(store, "a1")
     assert (reason, done(store)) == ("frozen_after_rollbacks", None)
     assert "2 rollbacks in a row" in told.next[0]
-    assert told.can_do[0].command == "homeostat resume"
+    assert told.can_do[0].command == "homeostat resume --reason …"
     assert any("2 rollbacks in a row no cycle starts" in line for line in cycle_told(store, "c1").next)
     with store.begin() as tx:
         states.put(tx, PAUSED, b"1", NOW - 100.0)
@@ -196,3 +196,27 @@ def test_every_reason_of_the_policy_has_words() -> None:
 def test_a_cycle_says_why_it_began_in_words() -> None:
     begun = {rule.reason for rule in POLICY if Action.ADAPT in rule.actions}
     assert begun - set(told_cycles.REASONS) == set()
+
+
+@pytest.mark.parametrize(("phase", "stops"), [("training", True), ("gating", True), ("rolling", False)])
+def test_a_cycle_ends_with_the_champion_that_it_learns_from(store: Store, phase: str, stops: bool) -> None:
+    data: dict[str, Any] = {
+        "champion": "support-old",
+        "version": "support-new",
+        "job": "j1",
+        "rollout": "r1",
+        "overrides": {},
+    }
+    with store.begin() as tx:
+        cycles.create(
+            tx, cycle="c1", deployment="support", cause="a1", phase=phase, reason="x", data=data, at=NOW - 9.0
+        )
+        jobs.create(tx, job="j1", cycle="c1", spec={}, max_attempts=1, at=NOW - 9.0)
+        denials.deny(tx, "support", "support-old", reason="rolled_back:by_person", actor="ann", at=NOW - 1.0)
+    learning(store, CONFIG, OUTLOOK, NOW).tick("support-older", False, False)
+    with store.read() as read:
+        row, job = cycles.get(read, "c1"), jobs.get(read, "j1")
+    assert row is not None and job is not None
+    assert (row.active, row.reason) == ((False, "champion_left") if stops else (True, "x"))
+    assert (job.state == "cancelled") is stops
+    assert not stops or "rolled back meanwhile" in cycle_told(store, "c1").decided.words
