@@ -23,6 +23,8 @@ from monitors.metrics import Metrics
 STATE: Final = "kill_queries"
 """Name of the looks among the states: those of the newest rollout."""
 Ask = Callable[[str], Answer]
+AskAt = Callable[[str | None, str], Answer]
+"""Puts a query; the URL is the one that the rollout began with."""
 Begin = Callable[[Callable[[], None]], None]
 FAULTS: Final = ("refused", "not_a_number", "too_long")
 """Answers that a person must mend; others pass by themselves."""
@@ -55,7 +57,7 @@ class QueryWatch:
     def __init__(
         self,
         store: Store,
-        ask: Ask,
+        ask: AskAt,
         clock: Callable[[], float],
         metrics: Metrics,
         troubles: Troubles,
@@ -82,8 +84,8 @@ class QueryWatch:
         self._take(config.kill_queries, now)
         if not self._asking and now - self._asked_at >= config.kill_query_every_s:
             self._asking, self._asked_at = True, now
-            key, queries = self._key, config.kill_queries
-            self._begin(lambda: self._round(key, queries))
+            key, url, queries = self._key, config.prometheus_url, config.kill_queries
+            self._begin(lambda: self._round(key, url, queries))
         fresh_s = STALE_LOOKS * config.kill_query_every_s + len(config.kill_queries) * TIMEOUT_S
         return decide(config.kill_queries, self._states, live=live, now=now, fresh_s=fresh_s)
 
@@ -95,10 +97,10 @@ class QueryWatch:
             self._states = stored(read, key)
         self._key, self._asked_at = key, float("-inf")
 
-    def _round(self, key: str, queries: tuple[KillQuery, ...]) -> None:
+    def _round(self, key: str, url: str | None, queries: tuple[KillQuery, ...]) -> None:
         """In a thread of its own."""
         try:
-            self._done = key, {query.name: self._ask(query.query) for query in queries}
+            self._done = key, {query.name: self._ask(url, query.query) for query in queries}
         finally:
             self._asking = False
 
