@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 import orjson
+import structlog
 
 from daemon.faults import ConfigError
 from daemon.store import Read, Store, rollouts, states
@@ -20,14 +21,15 @@ from deploy.prometheus_api import TIMEOUT_S
 from deploy.rollout import LIVE, Phase, RolloutConfig
 from monitors.metrics import Metrics
 
+log = structlog.get_logger(room="daemon.query_watch")
 STATE: Final = "kill_queries"
 """Name of the looks among the states: those of the newest rollout."""
 Ask = Callable[[str], Answer]
 AskAt = Callable[[str | None, str], Answer]
 """Puts a query; the URL is the one that the rollout began with."""
 Begin = Callable[[Callable[[], None]], None]
-FAULTS: Final = ("refused", "not_a_number", "too_long")
-"""Answers that a person must mend; others pass by themselves."""
+FAULTS: Final = ("refused", "not_a_number")
+"""Prometheus' own words about a query that a person must mend; all else is no reason not to start."""
 
 
 def in_thread(work: Callable[[], None]) -> None:
@@ -38,7 +40,9 @@ def in_thread(work: Callable[[], None]) -> None:
 def check(config: RolloutConfig, ask: Ask) -> None:
     """Put each query once at the start: a mistyped one must be told now, not in the middle of a canary.
 
-    Raises ConfigError with Prometheus' own words. A Prometheus that does not answer is no mistake of the config.
+    Raises ConfigError with Prometheus' own words. A Prometheus that does not answer is no mistake of the config, nor is
+    what stands before it and answers in its place: a daemon that does not start leaves a live canary alone. It is told
+    when a rollout looks.
     """
     for number, query in enumerate(config.kill_queries):
         answer = ask(query.query)
@@ -47,6 +51,8 @@ def check(config: RolloutConfig, ask: Ask) -> None:
                 f"rollout.kill_queries.{number}.query ({query.name}): Prometheus at rollout.prometheus_url does not "
                 f'take it: "{answer.message}": correct the query or the URL'
             )
+        if answer.missing:
+            log.warning("kill_query_not_answered", query=query.name, reason=answer.missing, message=answer.message)
         if answer.missing in ("timeout", "unreachable"):
             return
 

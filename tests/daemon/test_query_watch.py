@@ -21,6 +21,7 @@ from daemon.query_watch import QueryWatch, check
 from daemon.runtime import Runtime
 from daemon.store import Store, buffers, denials, ledger, rollouts, suspended, tables
 from deploy.kill_query import Answer, KillQuery
+from deploy.prometheus_api import read_answer
 from deploy.rollout import Phase
 from monitors.metrics import Metrics
 from tests.daemon.loop_bench import ME, NEW, LoopBench, drain
@@ -175,9 +176,40 @@ def test_a_query_that_prometheus_refuses_is_a_mistake_of_the_config_in_its_own_w
 
     with pytest.raises(ConfigError, match=r"kill_queries\.0\.query \(a\).*unclosed left parenthesis"):
         check(config.rollout, refuses)
-    for missing in ("timeout", "unreachable", "no_series", ""):
+    for missing in ("timeout", "unreachable", "no_series", "too_long", ""):
         answer = Answer(missing=missing)
         check(config.rollout, lambda _query, found=answer: found)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (404, b"default backend - 404"),
+        (403, b"denied"),
+        (302, b""),
+        (200, b"<html>Log in</html>"),
+        (200, b'{"status":"success"}'),
+    ],
+)
+def test_what_answers_in_place_of_prometheus_keeps_no_daemon_from_starting_and_is_told(
+    tmp_path: Path, store: Store, prometheus: Prometheus, status: int, body: bytes
+) -> None:
+    bench = with_query(tmp_path, store, prometheus)
+    prometheus.now = read_answer(status, body)
+    check(bench.rollout_config, prometheus.ask)
+    controller, _ = bench.daemon()
+    ticks(bench, controller)
+    trouble = bench.troubles.at("query errors")
+    assert trouble is not None and trouble.reason == "unreachable"
+
+
+def test_a_result_of_a_type_that_cannot_be_compared_is_a_mistake_of_the_config(
+    tmp_path: Path, store: Store, prometheus: Prometheus
+) -> None:
+    bench = with_query(tmp_path, store, prometheus)
+    prometheus.now = read_answer(200, b'{"status":"success","data":{"resultType":"matrix","result":[]}}')
+    with pytest.raises(ConfigError, match="a matrix, where a scalar"):
+        check(bench.rollout_config, prometheus.ask)
 
 
 class Says075(BaseHTTPRequestHandler):
