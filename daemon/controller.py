@@ -234,7 +234,7 @@ class Controller:
                 rollback.record(tx, self._name, by, gone, target, suspend_data, ack.epoch, self._p.clock())
         except StoreError:
             answer["recorded"] = False  # the route file is the record; the next tick adopts it
-        self._refresh_quietly()
+        self._refresh_quietly(target)
         self._p.metrics.rollbacks.labels(outcome="done").inc()
         return answer
 
@@ -418,11 +418,11 @@ class Controller:
         """Whether some replica can serve it at once; the others load it at the next tick."""
         return any(r.alive and version in r.models for r in self._seen.replicas)
 
-    def _refresh_quietly(self) -> None:
+    def _refresh_quietly(self, target: str | None) -> None:
         try:
             self._refresh()
         except StoreError:
-            self._standing = self._standing.without(None)
+            self._standing = self._standing.gone_back(target)
 
     # ------------------------------------------------------------------------------------------------ the trainer
 

@@ -87,13 +87,12 @@ class Standing:
             )
         return to
 
-    def without(self, version: str | None) -> Standing:
-        """The standing after leaving the champion, for when the store cannot be asked."""
-        if version is None and self.champion is None:
-            return replace(self, live=None)
-        first = self.targets[0] if self.targets else None
-        champion = None if first == self.identity else first
-        return replace(self, champion=champion, targets=self.targets[1:] or self.targets, live=None)
+    def gone_back(self, target: str | None) -> Standing:
+        """The standing after a rollback to ``target``, for when the store cannot be asked."""
+        stack = () if self.champion is None else (self.champion, *self.targets)
+        if target not in stack or target == self.identity:
+            return replace(self, champion=None, targets=(), live=None)
+        return replace(self, champion=target, targets=stack[stack.index(target) + 1 :], live=None)
 
 
 def left_behind(stack: Sequence[str], left: str, target: str | None, *, named: bool) -> tuple[str, ...]:
