@@ -30,6 +30,7 @@ from daemon.token_check import TokenCheck
 from daemon.version_rows import row_of
 from deploy.agent import AgentConfig, LocalAgent, Replica
 from deploy.driver import Driver
+from deploy.kill_query import Answer
 from deploy.prometheus_api import Prometheus
 from monitors.gate import Nll
 from monitors.metrics import Metrics
@@ -153,15 +154,23 @@ def _identity(runtime: Runtime, registry: Registry, base: BaseShape | None) -> s
 
 
 def kill_queries(runtime: Runtime, metrics: Metrics) -> QueryWatch | None:
-    """Asks the Prometheus of the config; a rollout that runs has its own queries, frozen when it began. Raises
-    ConfigError for a query that Prometheus refuses.
+    """Asks the Prometheus of the config; a rollout that runs has its own queries, frozen when it began, and they are
+    put to its own Prometheus where the config names none any more. Raises ConfigError for a query that Prometheus
+    refuses.
     """
     rollout = runtime.config.rollout
-    if rollout.prometheus_url is None or runtime.config.mode == "observe":
+    if runtime.config.mode == "observe":
         return None
-    prometheus = Prometheus(rollout.prometheus_url)
-    check(rollout, prometheus.ask)
-    return QueryWatch(runtime.store, prometheus.ask, runtime.clock, metrics, runtime.troubles)
+    if rollout.prometheus_url is not None:
+        check(rollout, Prometheus(rollout.prometheus_url).ask)
+
+    def ask(frozen: str | None, query: str) -> Answer:
+        url = rollout.prometheus_url or frozen
+        if url is None:
+            return Answer(missing="not_asked", message="no rollout.prometheus_url says where to ask it")
+        return Prometheus(url).ask(query)
+
+    return QueryWatch(runtime.store, ask, runtime.clock, metrics, runtime.troubles)
 
 
 def _agent_config(config: Config, control_token: Path) -> AgentConfig:

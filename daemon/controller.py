@@ -214,7 +214,7 @@ class Controller:
                 rollback.record(tx, self._name, by, gone, target, suspend_data, ack.epoch, self._p.clock())
         except StoreError:
             answer["recorded"] = False  # the route file is the record; the next tick adopts it
-        self._refresh_quietly()
+        self._refresh_quietly(target)
         self._p.metrics.rollbacks.labels(outcome="done").inc()
         return answer
 
@@ -228,12 +228,14 @@ class Controller:
         wanted: str | None = None
         for _ in range(RACES):
             route = self._p.routing.route
-            if wanted is not None and to is None and (route is None or wanted not in _named(route)):
+            candidate = self._standing.in_trial(route)
+            if wanted not in (None, candidate) and to is None and (route is None or wanted not in _named(route)):
                 served = None if route is None else route.control
                 return (wanted,), served, RouteAck(self._p.routing.epoch, {}, self._p.clock(), 0.0)
-            serving = None if route is None else route.split.candidate if route.split else route.control
-            in_rollout = route is not None and route.split is not None
-            left, target = self._standing.way_back(serving, to, in_rollout=in_rollout, resident=self._held)
+            left, target = self._standing.way_back(candidate, to, in_rollout=candidate is not None, resident=self._held)
+            # a rollout that rests goes back to the control that nobody has: what stands in for it goes on
+            rests = route is not None and to is None and target is not None and route.stands_in_for == target
+            serves = route.control if route is not None and rests else target
             if to is not None and not self._resident(target):
                 raise Refused(
                     "target_not_resident",
@@ -242,7 +244,15 @@ class Controller:
             try:
                 gone = self._standing.leaving(left, target, named=to is not None)
                 reason = f"rollback:{','.join(gone)}"
-                ack = self._p.routing.serve(target, None, generation=None, actor=by.actor, reason=reason, leaving=gone)
+                ack = self._p.routing.serve(
+                    serves,
+                    None,
+                    generation=None,
+                    actor=by.actor,
+                    reason=reason,
+                    leaving=gone,
+                    stands_in_for=target if rests else None,
+                )
             except Overtaken:
                 wanted = wanted or left
                 self._look_at_host()
@@ -388,11 +398,11 @@ class Controller:
         """Whether some replica can serve it at once; the others load it at the next tick."""
         return any(r.alive and version in r.models for r in self._seen.replicas)
 
-    def _refresh_quietly(self) -> None:
+    def _refresh_quietly(self, target: str | None) -> None:
         try:
             self._refresh()
         except StoreError:
-            self._standing = self._standing.without(None)
+            self._standing = self._standing.gone_back(target)
 
     # ------------------------------------------------------------------------------------------------ the trainer
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 import orjson
+import structlog
 
 from daemon.faults import ConfigError
 from daemon.store import Read, Store, rollouts, states
@@ -20,12 +21,15 @@ from deploy.prometheus_api import TIMEOUT_S
 from deploy.rollout import LIVE, Phase, RolloutConfig
 from monitors.metrics import Metrics
 
+log = structlog.get_logger(room="daemon.query_watch")
 STATE: Final = "kill_queries"
 """Name of the looks among the states: those of the newest rollout."""
 Ask = Callable[[str], Answer]
+AskAt = Callable[[str | None, str], Answer]
+"""Puts a query; the URL is the one that the rollout began with."""
 Begin = Callable[[Callable[[], None]], None]
-FAULTS: Final = ("refused", "not_a_number", "too_long")
-"""Answers that a person must mend; others pass by themselves."""
+FAULTS: Final = ("refused", "not_a_number")
+"""Prometheus' own words about a query that a person must mend; all else is no reason not to start."""
 
 
 def in_thread(work: Callable[[], None]) -> None:
@@ -36,7 +40,9 @@ def in_thread(work: Callable[[], None]) -> None:
 def check(config: RolloutConfig, ask: Ask) -> None:
     """Put each query once at the start: a mistyped one must be told now, not in the middle of a canary.
 
-    Raises ConfigError with Prometheus' own words. A Prometheus that does not answer is no mistake of the config.
+    Raises ConfigError with Prometheus' own words. A Prometheus that does not answer is no mistake of the config, nor is
+    what stands before it and answers in its place: a daemon that does not start leaves a live canary alone. It is told
+    when a rollout looks.
     """
     for number, query in enumerate(config.kill_queries):
         answer = ask(query.query)
@@ -45,6 +51,8 @@ def check(config: RolloutConfig, ask: Ask) -> None:
                 f"rollout.kill_queries.{number}.query ({query.name}): Prometheus at rollout.prometheus_url does not "
                 f'take it: "{answer.message}": correct the query or the URL'
             )
+        if answer.missing:
+            log.warning("kill_query_not_answered", query=query.name, reason=answer.missing, message=answer.message)
         if answer.missing in ("timeout", "unreachable"):
             return
 
@@ -55,7 +63,7 @@ class QueryWatch:
     def __init__(
         self,
         store: Store,
-        ask: Ask,
+        ask: AskAt,
         clock: Callable[[], float],
         metrics: Metrics,
         troubles: Troubles,
@@ -82,8 +90,8 @@ class QueryWatch:
         self._take(config.kill_queries, now)
         if not self._asking and now - self._asked_at >= config.kill_query_every_s:
             self._asking, self._asked_at = True, now
-            key, queries = self._key, config.kill_queries
-            self._begin(lambda: self._round(key, queries))
+            key, url, queries = self._key, config.prometheus_url, config.kill_queries
+            self._begin(lambda: self._round(key, url, queries))
         fresh_s = STALE_LOOKS * config.kill_query_every_s + len(config.kill_queries) * TIMEOUT_S
         return decide(config.kill_queries, self._states, live=live, now=now, fresh_s=fresh_s)
 
@@ -95,10 +103,10 @@ class QueryWatch:
             self._states = stored(read, key)
         self._key, self._asked_at = key, float("-inf")
 
-    def _round(self, key: str, queries: tuple[KillQuery, ...]) -> None:
+    def _round(self, key: str, url: str | None, queries: tuple[KillQuery, ...]) -> None:
         """In a thread of its own."""
         try:
-            self._done = key, {query.name: self._ask(query.query) for query in queries}
+            self._done = key, {query.name: self._ask(url, query.query) for query in queries}
         finally:
             self._asking = False
 

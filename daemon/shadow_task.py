@@ -18,7 +18,7 @@ from daemon.gate_run import CONCURRENCY
 from daemon.soak_task import Messages, Replier, answered
 from daemon.store import Read, Store, buffers, exchanges, feedback, rollouts, shadow_scores, suspended, versions
 from deploy.driver import DriverError
-from deploy.driver_errors import Unreachable
+from deploy.driver_errors import ControlRefused, UnknownModel, Unreachable
 from deploy.rollout_config import RolloutConfig
 from deploy.shadow import Judged, Score, Shadow, fold, interval, numbers, plan
 from monitors.reward import REWARD_VERSION, exchange_reward, same_reply
@@ -33,6 +33,12 @@ LOOK_BACK_S: Final = 7 * 86400.0
 """How old feedback may be: a week has every hour of the day and every weekday once."""
 LONGEST: Final = 1024
 """Characters (a token has one at least) of the longest reply or target that is compared."""
+AWAY: Final = (Unreachable, UnknownModel, ControlRefused)
+"""Errors that say nothing about an exchange: the replica was restarted, or has not the candidate again yet."""
+MOST_FAILURES: Final = 3
+"""Times that the server may fail on an exchange before it is set aside: the next looks may find it well again."""
+ASIDE_S: Final = 3600.0
+"""Seconds after the last failure for which it is set aside: a server that failed on all of them comes back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +72,10 @@ class ShadowTask:
         self._thread: threading.Thread | None = None
         self._next_at = 0.0
         self._closed = False
-        self._refused: set[str] = set()
-        """Exchanges that the candidate's server answers with an error; forgotten at a restart, and then tried again."""
+        self._failed: dict[str, tuple[int, float]] = {}
+        """Exchanges that the candidate's server answered with an error: how often, and when last. Forgotten at a
+        restart.
+        """
 
     def close(self) -> None:
         """Ask nothing more; idempotent."""
@@ -101,7 +109,8 @@ class ShadowTask:
             if len(scores) + 2 > config.shadow.max_total or recent + 2 > config.shadow.max_per_minute:
                 return
             targets, mean_reward = self._targets(read, row, now)
-        usable = [t.judged for name, t in targets.items() if name not in self._refused]
+        self._failed = {name: failed for name, failed in self._failed.items() if name in targets}
+        usable = [t.judged for name, t in targets.items() if not self._aside(name, now)]
         due = plan(row.id, usable, mean_reward, scores, recent, config)
         block = max((s.block for s in scores), default=0)
         with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="shadow") as pool:
@@ -113,8 +122,10 @@ class ShadowTask:
                 try:
                     both = [targets[one.exchange_id] for one in pair]
                     asked = list(pool.map(self._right, (row.candidate, row.candidate), both))
-                except Unreachable:
+                except AWAY:
                     return
+                if all(right is None for right in asked):
+                    return  # more likely the server's trouble than theirs
                 made = [
                     Score(block, one.exchange_id, one.identity, one.corrected, right)
                     for one, right in zip(pair, asked, strict=True)
@@ -124,14 +135,20 @@ class ShadowTask:
                     return
 
     def _right(self, candidate: str, target: _Target) -> bool | None:
-        """Whether the candidate's reply is the target; None where it gives none. Raises Unreachable."""
+        """Whether the candidate's reply is the target; None where the server fails on it. Raises ``AWAY``."""
         try:
             return same_reply(self._replier.reply(candidate, target.messages, target.tokens), target.text)
-        except Unreachable:
+        except AWAY:
             raise
         except DriverError:
-            self._refused.add(target.judged.exchange_id)
+            name = target.judged.exchange_id
+            self._failed[name] = (self._failed.get(name, (0, 0.0))[0] + 1, self._clock())
             return None
+
+    def _aside(self, name: str, now: float) -> bool:
+        """Whether an exchange failed so often, and so lately, that it is not asked."""
+        times, last = self._failed.get(name, (0, 0.0))
+        return times >= MOST_FAILURES and 0.0 <= now - last < ASIDE_S
 
     def _store_block(self, rollout: str, scores: list[Score]) -> bool:
         """False when nobody waits for it any more."""

@@ -1,5 +1,5 @@
-"""Who serves, and where one can go back to: derived from the promoted stack and the route, kept in memory for a
-rollback.
+"""Who serves, and where one can go back to: derived from the promoted stack, the running rollout and the route, kept in
+memory for a rollback.
 """
 
 from __future__ import annotations
@@ -8,23 +8,43 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from daemon.faults import Refused
-from daemon.store import Read, versions
+from daemon.store import Read, rollouts, versions
+from deploy.rollout import LIVE, Phase
 from deploy.routes import Route
 
 
 @dataclass(frozen=True, slots=True)
+class Live:
+    """The two versions of a rollout whose candidate may meet users."""
+
+    candidate: str
+    control: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
-    """The champion, the rollback targets (newest first, identity last) and the identity version."""
+    """The champion, the rollback targets (newest first, identity last), the identity version and the live rollout."""
 
     champion: str | None
     """None: the deployment never promoted and serves its base (or the identity)."""
     targets: tuple[str, ...]
     identity: str | None
+    live: Live | None = None
 
     @property
     def previous(self) -> str | None:
         """The version to go back to."""
         return self.targets[0] if self.targets else None
+
+    def in_trial(self, route: Route | None) -> str | None:
+        """The candidate on trial by this route: it has a share, or its share rests while another version stands in for
+        its control. None outside a rollout.
+        """
+        if route is None:
+            return None
+        if route.split is not None:
+            return route.split.candidate
+        return self.live.candidate if self.live is not None and self.live.control == route.wanted else None
 
     def way_back(
         self,
@@ -67,13 +87,12 @@ class Standing:
             )
         return to
 
-    def without(self, version: str | None) -> Standing:
-        """The standing after leaving the champion, for when the store cannot be asked."""
-        if version is None and self.champion is None:
-            return self
-        first = self.targets[0] if self.targets else None
-        champion = None if first == self.identity else first
-        return replace(self, champion=champion, targets=self.targets[1:] or self.targets)
+    def gone_back(self, target: str | None) -> Standing:
+        """The standing after a rollback to ``target``, for when the store cannot be asked."""
+        stack = () if self.champion is None else (self.champion, *self.targets)
+        if target not in stack or target == self.identity:
+            return replace(self, champion=None, targets=(), live=None)
+        return replace(self, champion=target, targets=stack[stack.index(target) + 1 :], live=None)
 
 
 def left_behind(stack: Sequence[str], left: str, target: str | None, *, named: bool) -> tuple[str, ...]:
@@ -98,4 +117,6 @@ def standing(read: Read, deployment: str, identity: str | None, route: Route | N
         stack = []
     champion = stack[0] if stack else None
     below = tuple(stack[1:]) + ((identity,) if identity else ())
-    return Standing(champion, below if champion is not None else (), identity)
+    row = rollouts.active(read, deployment)
+    live = Live(row.candidate, row.control) if row is not None and Phase(row.phase) in LIVE else None
+    return Standing(champion, below if champion is not None else (), identity, live)

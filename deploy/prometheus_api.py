@@ -18,8 +18,10 @@ TIMEOUT_S: Final = 5.0
 """Of a whole query. One that takes longer is too slow to be a kill switch."""
 LARGEST: Final = 1 << 20
 """Bytes of an answer that are read: thousands of series. Aggregate in the query instead."""
-TRANSIENT: Final = frozenset({408, 429})
-"""Refusals that say nothing about the query."""
+REFUSALS: Final = frozenset({"bad_data", "execution"})
+"""``errorType`` of Prometheus that says something about the query. Its others pass by themselves, and without one the
+answer is somebody else's: an ingress, a proxy, a page where a person logs in.
+"""
 
 
 class Prometheus:
@@ -69,9 +71,9 @@ def read_answer(status: int, body: bytes) -> Answer:
     except orjson.JSONDecodeError:
         found = None
     document: dict[str, Any] = found if isinstance(found, dict) else {}  # pyright: ignore[reportUnknownVariableType]
-    if status >= 400 or document.get("status") != "success":
+    if status >= 300 or document.get("status") != "success":
         words = f"HTTP {status}: {document.get('error') or 'not an answer of Prometheus'}"
-        refused = 300 <= status < 500 and status not in TRANSIENT
+        refused = document.get("status") == "error" and document.get("errorType") in REFUSALS
         return Answer(missing="refused" if refused else "unreachable", message=words)
     try:
         kind, result = document["data"]["resultType"], document["data"]["result"]
@@ -80,9 +82,11 @@ def read_answer(status: int, body: bytes) -> Answer:
                 return Answer(tuple(float(series["value"][1]) for series in result if "value" in series))
             case "scalar":
                 return Answer((float(result[1]),))
-            case _:
+            case str():
                 return Answer(
                     missing="not_a_number", message=f"a {kind}, where a scalar or an instant vector is needed"
                 )
+            case _:
+                raise TypeError(kind)
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        return Answer(missing="not_a_number", message=f"an answer that cannot be read: {error!r}")
+        return Answer(missing="unreachable", message=f"an answer that cannot be read: {error!r}")

@@ -126,6 +126,7 @@ agent: {{replicas: [{{name: replica-0, url: "http://127.0.0.1:1"}}, {{name: repl
             clock,
             metrics,
         )
+        ask = self.ask
         controller = Controller(
             Parts(
                 config=config,
@@ -144,8 +145,10 @@ agent: {{replicas: [{{name: replica-0, url: "http://127.0.0.1:1"}}, {{name: repl
                 metrics=metrics,
                 troubles=self.troubles,
                 queries=None
-                if self.ask is None
-                else QueryWatch(self.store, self.ask, clock, metrics, self.troubles, lambda work: work()),
+                if ask is None
+                else QueryWatch(
+                    self.store, lambda _url, query: ask(query), clock, metrics, self.troubles, lambda work: work()
+                ),
             )
         )
         ingest.start()

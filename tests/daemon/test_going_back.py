@@ -71,6 +71,11 @@ def fails(*_args: object, **_more: object) -> None:
     raise OperationalError("COMMIT", {}, Exception("database or disk is full"))
 
 
+def no_store(*_args: object, **_more: object) -> None:
+    """As a store that went away does."""
+    raise StoreUnavailable("gone")
+
+
 class PassedGate:
     """A gate that has examined everything and found it good."""
 
@@ -133,6 +138,27 @@ def test_rows_that_come_later_deny_what_the_route_names_and_not_what_was_not_loa
     again, _ = bench.daemon()
     again.tick()
     assert denied(bench) == {OLD, NEW}
+
+
+def test_a_second_rollback_without_a_store_leaves_what_the_first_came_back_to(
+    bench: LoopBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.register(OLDEST, OLD, promoted=True)
+    bench.host.write_route(route_file(1, OLD, "promoted"))
+    bench.open_rollout(control=OLD)
+    controller, _ = bench.daemon()
+    for _ in range(8):
+        controller.tick()
+        bench.now += 10.0
+    assert bench.phase() is Phase.CANARY_SMALL
+    with monkeypatch.context() as patch:
+        for access in ("begin", "read"):
+            patch.setattr(bench.store, access, no_store)
+        first = controller.rollback(ME, None, False)
+        second = controller.rollback(ME, None, False)
+    assert (first["from"], first["to"]) == (NEW, OLD)
+    assert (second["from"], second["to"]) == (OLD, OLDEST)
+    assert serving(bench) == OLDEST
 
 
 def test_a_named_target_is_in_the_route_with_all_that_it_passes_over(

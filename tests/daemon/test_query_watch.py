@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from random import Random
+from threading import Thread
 from typing import Any
 
 import pytest
 
+from daemon import secrets
+from daemon.assemble import kill_queries
 from daemon.config import Config
 from daemon.controller import Controller
 from daemon.explain.subject import explain
 from daemon.faults import ConfigError
-from daemon.query_watch import check
-from daemon.store import Store, buffers, denials, ledger, suspended, tables
+from daemon.query_watch import QueryWatch, check
+from daemon.runtime import Runtime
+from daemon.store import Store, buffers, denials, ledger, rollouts, suspended, tables
 from deploy.kill_query import Answer, KillQuery
+from deploy.prometheus_api import read_answer
 from deploy.rollout import Phase
+from monitors.metrics import Metrics
 from tests.daemon.loop_bench import ME, NEW, LoopBench, drain
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 LEARNED = buffers.Item("x1", "new", "selected", "kept")
@@ -167,6 +176,99 @@ def test_a_query_that_prometheus_refuses_is_a_mistake_of_the_config_in_its_own_w
 
     with pytest.raises(ConfigError, match=r"kill_queries\.0\.query \(a\).*unclosed left parenthesis"):
         check(config.rollout, refuses)
-    for missing in ("timeout", "unreachable", "no_series", ""):
+    for missing in ("timeout", "unreachable", "no_series", "too_long", ""):
         answer = Answer(missing=missing)
         check(config.rollout, lambda _query, found=answer: found)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (404, b"default backend - 404"),
+        (403, b"denied"),
+        (302, b""),
+        (200, b"<html>Log in</html>"),
+        (200, b'{"status":"success"}'),
+    ],
+)
+def test_what_answers_in_place_of_prometheus_keeps_no_daemon_from_starting_and_is_told(
+    tmp_path: Path, store: Store, prometheus: Prometheus, status: int, body: bytes
+) -> None:
+    bench = with_query(tmp_path, store, prometheus)
+    prometheus.now = read_answer(status, body)
+    check(bench.rollout_config, prometheus.ask)
+    controller, _ = bench.daemon()
+    ticks(bench, controller)
+    trouble = bench.troubles.at("query errors")
+    assert trouble is not None and trouble.reason == "unreachable"
+
+
+def test_a_result_of_a_type_that_cannot_be_compared_is_a_mistake_of_the_config(
+    tmp_path: Path, store: Store, prometheus: Prometheus
+) -> None:
+    bench = with_query(tmp_path, store, prometheus)
+    prometheus.now = read_answer(200, b'{"status":"success","data":{"resultType":"matrix","result":[]}}')
+    with pytest.raises(ConfigError, match="a matrix, where a scalar"):
+        check(bench.rollout_config, prometheus.ask)
+
+
+class Says075(BaseHTTPRequestHandler):
+    """A Prometheus with one series."""
+
+    def do_POST(self) -> None:
+        """Any query."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(
+            b'{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1,"0.75"]}]}}'
+        )
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Silent."""
+
+
+@pytest.fixture
+def its_own() -> Generator[str]:
+    """URL of the Prometheus that a rollout began with."""
+    server = HTTPServer(("127.0.0.1", 0), Says075)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def restarted_without_url(bench: LoopBench, url: str) -> tuple[QueryWatch, rollouts.Rollout]:
+    """What a daemon watches whose config lost its Prometheus, and the rollout that began before."""
+    tokens = secrets.prepare(bench.folder / "secrets")
+    runtime = Runtime(
+        bench.config(), bench.store, tokens, lambda: bench.now, lambda: 1.0, lambda: None, troubles=bench.troubles
+    )
+    watch = kill_queries(runtime, Metrics(runtime.registry))
+    with bench.store.begin() as tx:
+        row = rollouts.get(tx, "r1")
+        assert row is not None
+        data = {**row.data, "config": {**row.data["config"], "prometheus_url": url}}
+        rollouts.update_phase(tx, "r1", phase=Phase.CANARY_SMALL.value, reason="test", at=bench.now, data=data)
+        row = rollouts.get(tx, "r1")
+    assert watch is not None and row is not None
+    return watch, row
+
+
+def test_a_running_rollout_is_asked_at_its_own_url_when_the_config_has_none_any_more(
+    tmp_path: Path, store: Store, prometheus: Prometheus, its_own: str
+) -> None:
+    bench = with_query(tmp_path, store, prometheus, **{"for": 1, "on_missing": "hold"})
+    watch, row = restarted_without_url(bench, its_own)
+    assert watch.look(row).holds == "query_not_answered"
+    assert wait_until(lambda: watch.look(row).fires, 10.0, "the look") == "errors"
+
+
+def test_a_running_rollout_holds_when_its_own_url_is_gone_with_the_config(
+    tmp_path: Path, store: Store, prometheus: Prometheus
+) -> None:
+    bench = with_query(tmp_path, store, prometheus, on_missing="hold")
+    watch, row = restarted_without_url(bench, "http://127.0.0.1:9")
+    told = wait_until(lambda: (watch.look(row), bench.troubles.at("query errors"))[1], 10.0, "the trouble")
+    assert told is not None and told.reason == "unreachable"
+    assert watch.look(row).holds == "query_not_answered"

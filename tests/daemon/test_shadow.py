@@ -13,7 +13,7 @@ from sqlalchemy import update
 from daemon.controller import Controller
 from daemon.explain.explanation import Explanation
 from daemon.explain.rollouts import explain
-from daemon.shadow_task import PERIOD_S, ShadowTask
+from daemon.shadow_task import ASIDE_S, MOST_FAILURES, PERIOD_S, ShadowTask
 from daemon.store import (
     Store,
     buffers,
@@ -26,7 +26,7 @@ from daemon.store import (
     suspended,
     tables,
 )
-from deploy.driver_errors import DriverError, ServerFailed, Unreachable
+from deploy.driver_errors import ControlRefused, DriverError, ServerFailed, UnknownModel, Unreachable
 from deploy.rollout import Phase, RolloutConfig
 from deploy.shadow import Score, fold
 from deploy.shadow_config import ShadowConfig
@@ -309,7 +309,61 @@ def test_a_server_that_does_not_answer_makes_no_score(tmp_path: Path, store: Sto
     with store.read() as read:
         assert shadow_scores.of_rollout(read, "r1") == []
     if isinstance(error, ServerFailed):
-        assert len(candidate.asked) == len(set(candidate.asked)), "what it fails on is not asked for ever"
+        most = max(candidate.asked.count(n) for n in candidate.asked)
+        assert most == MOST_FAILURES, "what it fails on is not asked for ever"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("error", [Unreachable(""), UnknownModel(""), ControlRefused(""), ServerFailed("503")])
+def test_a_server_that_was_away_for_a_while_leaves_all_exchanges_to_ask(
+    tmp_path: Path, store: Store, error: DriverError
+) -> None:
+    put(store, *(judged(n) for n in range(40)))
+    candidate = Candidate(right, error)
+    bench = made(tmp_path, store, candidate, enough=20)
+    controller, _ = bench.daemon()
+    ticks(bench, controller, 5)
+    asked = len(candidate.asked)
+    assert 0 < asked <= 2 * 5, "no more than a block at a look"
+    candidate.error = None
+    ticks(bench, controller, 3)
+    with store.read() as read:
+        assert fold(shadow_scores.of_rollout(read, "r1")).blocks >= 5
+
+
+class Chokes(Candidate):
+    """Fails on some questions and answers the others."""
+
+    on: frozenset[int] = frozenset()
+
+    def reply(self, version: str, messages: Sequence[dict[str, str]], max_tokens: int = 64, **more: bool) -> str:
+        """Fail, or answer."""
+        number = int(messages[-1]["content"].split()[-1])
+        if number in self.on:
+            self.asked.append(number)
+            raise ServerFailed("500")
+        return super().reply(version, messages, max_tokens)
+
+
+@pytest.mark.slow
+def test_what_the_server_fails_on_is_set_aside_for_an_hour_and_the_others_are_scored(
+    tmp_path: Path, store: Store
+) -> None:
+    put(store, *(judged(n) for n in range(40)))
+    candidate = Chokes(right)
+    candidate.on = frozenset({4, 8})
+    bench = made(tmp_path, store, candidate, wait_s=4 * ASIDE_S)
+    controller, _ = bench.daemon()
+    ticks(bench, controller, 12)
+    with store.read() as read:
+        scored = {s.exchange_id for s in shadow_scores.of_rollout(read, "r1")}
+    assert len(scored) >= 10 and not scored & {"x4", "x8"}
+    assert max(candidate.asked.count(n) for n in candidate.on) == MOST_FAILURES
+    candidate.on = frozenset()
+    bench.now += ASIDE_S
+    ticks(bench, controller, 2)
+    with store.read() as read:
+        assert {s.exchange_id for s in shadow_scores.of_rollout(read, "r1")} & {"x4", "x8"}
 
 
 def test_a_shadow_that_is_off_asks_nothing(tmp_path: Path, store: Store) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from daemon.controller import Controller
+from daemon.faults import Refused
 from daemon.stand_in import REASONS, Decision, Facts, decide
-from daemon.store import Store, denials, ledger, rollouts, versions
+from daemon.store import Store, StoreUnavailable, denials, ledger, rollouts, versions
 from deploy.driver_errors import LoadRejected
 from deploy.rollout import Phase
 from deploy.routes import Route, RouteFile
@@ -168,6 +170,78 @@ def test_the_share_of_a_rollout_rests_meanwhile_and_its_row_stays(bench: LoopBen
     split = route(bench).split
     assert (route(bench).control, route(bench).stands_in_for) == (IDENTITY, None)
     assert split is not None and split.candidate == NEW
+
+
+def resting(bench: LoopBench, control: str) -> Controller:
+    """A daemon in a canary of ``NEW`` whose control no replica has, so that another version stands in for it."""
+    if control != IDENTITY:
+        bench.register(control, promoted=True)
+        there = Route(deployment="support", alias="support", control=control)
+        bench.host.write_route(RouteFile(epoch=50, actor="daemon", reason="promoted", written_at=0.0, routes=(there,)))
+    bench.open_rollout(control=control)
+    ticks(bench, 60.0)
+    assert bench.phase() is Phase.CANARY_SMALL
+    lose(bench, control)
+    ticks(bench, 70.0)
+    assert (route(bench).stands_in_for, route(bench).split) == (control, None)
+    controller, _ = bench.daemon()
+    controller.tick()
+    return controller
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("store_fails", [False, True])
+@pytest.mark.parametrize(("control", "stand_in"), [(OLD, IDENTITY), (IDENTITY, None)])
+def test_a_rollback_while_the_share_rests_leaves_the_candidate(
+    bench: LoopBench, monkeypatch: pytest.MonkeyPatch, control: str, stand_in: str | None, store_fails: bool
+) -> None:
+    controller = resting(bench, control)
+
+    def fails(*_args: object, **_more: object) -> None:
+        raise StoreUnavailable("disk full")
+
+    with monkeypatch.context() as patch:
+        if store_fails:
+            patch.setattr(bench.store, "begin", fails)
+            patch.setattr(bench.store, "read", fails)
+        answer = controller.rollback(ME, None, False)
+    assert (answer["from"], answer["to"], "recorded" in answer) == (NEW, control, store_fails)
+    assert (route(bench).control, route(bench).stands_in_for) == (stand_in, control), "nobody has the control yet"
+    controller.tick()
+    with bench.store.read() as read:
+        assert set(denials.of_deployment(read, "support")) == {NEW}
+    assert bench.phase() is Phase.ROLLED_BACK
+    lose(bench)
+    ticks(bench, 30.0)
+    assert (route(bench).control, route(bench).stands_in_for, route(bench).split) == (control, None, None)
+
+
+@pytest.mark.slow
+def test_a_rollback_while_the_share_rests_is_refused_the_control_that_nobody_has(bench: LoopBench) -> None:
+    controller = resting(bench, OLD)
+    with pytest.raises(Refused) as refused:
+        controller.rollback(ME, OLD, False)
+    assert refused.value.reason == "target_not_resident"
+    assert controller.rollback(ME, IDENTITY, False)["from"] == NEW
+    assert (route(bench).control, route(bench).stands_in_for) == (IDENTITY, None)
+    with bench.store.read() as read:
+        assert set(denials.of_deployment(read, "support")) == {NEW, OLD}, "a named target leaves all above it"
+
+
+@pytest.mark.slow
+def test_a_faster_rollback_at_the_host_while_the_share_rests_is_the_same_wish(bench: LoopBench) -> None:
+    controller = resting(bench, OLD)
+    there = Route(deployment="support", alias="support", control=IDENTITY, stands_in_for=OLD)
+    assert bench.host.route is not None
+    newer = RouteFile(
+        epoch=bench.host.route.epoch + 1, actor="me", reason=f"rollback:{NEW}", written_at=0.0, routes=(there,)
+    )
+    bench.host.write_route(newer)
+    assert controller.rollback(ME, None, False)["from"] == NEW
+    controller.tick()
+    with bench.store.read() as read:
+        assert set(denials.of_deployment(read, "support")) == {NEW}
+    assert bench.phase() is Phase.ROLLED_BACK
 
 
 @pytest.mark.slow

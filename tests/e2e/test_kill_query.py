@@ -125,8 +125,7 @@ def test_a_daemon_with_a_mistyped_query_does_not_start_and_says_what_prometheus_
 ) -> None:
     with pytest.raises(ConfigError, match=r"kill_queries\.0\.query \(a\).*unclosed left parenthesis"):
         started(tmp_path, store, prometheus.url, "sum(complaints")
-    with pytest.raises(ConfigError, match="HTTP 404"):
-        started(tmp_path, store, f"{prometheus.url}/elsewhere", "complaints")
+    assert started(tmp_path, store, f"{prometheus.url}/elsewhere", "complaints") is not None, "HTTP 404: a proxy's?"
     assert started(tmp_path, store, prometheus.url, "complaints") is not None
     assert started(tmp_path, store, prometheus.url, "sum(complaints", mode="observe") is None
 
