@@ -286,8 +286,10 @@ class Controller:
         try:
             adopt(self._p.store, self._p.routing, found, self._name, self._p.clock())
             self._refresh()
-        except StoreError:
-            return  # the next tick does it; the route alone decides until then
+        except StoreError:  # the next tick does it; the route alone decides until then
+            route = self._p.routing.route
+            if route is not None and route.wanted in self._standing.targets:
+                self._standing = self._standing.gone_back(route.wanted)
 
     def promote(self, by: By) -> Json:
         """Past the statistics: ends in probation, or out of it."""
