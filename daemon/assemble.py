@@ -30,7 +30,7 @@ from daemon.token_check import TokenCheck
 from daemon.version_rows import row_of
 from deploy.agent import AgentConfig, LocalAgent, Replica
 from deploy.driver import Driver
-from deploy.kill_query import Answer
+from deploy.kill_query import Answer, KillQuery
 from deploy.prometheus_api import Prometheus
 from monitors.gate import Nll
 from monitors.metrics import Metrics
@@ -161,8 +161,9 @@ def kill_queries(runtime: Runtime, metrics: Metrics) -> QueryWatch | None:
     rollout = runtime.config.rollout
     if runtime.config.mode == "observe":
         return None
+    unanswered: tuple[KillQuery, ...] = ()
     if rollout.prometheus_url is not None:
-        check(rollout, Prometheus(rollout.prometheus_url).ask)
+        unanswered = check(rollout, Prometheus(rollout.prometheus_url).ask)
 
     def ask(frozen: str | None, query: str) -> Answer:
         url = rollout.prometheus_url or frozen
@@ -170,7 +171,7 @@ def kill_queries(runtime: Runtime, metrics: Metrics) -> QueryWatch | None:
             return Answer(missing="not_asked", message="no rollout.prometheus_url says where to ask it")
         return Prometheus(url).ask(query)
 
-    return QueryWatch(runtime.store, ask, runtime.clock, metrics, runtime.troubles)
+    return QueryWatch(runtime.store, ask, runtime.clock, metrics, runtime.troubles, unanswered=unanswered)
 
 
 def _agent_config(config: Config, control_token: Path) -> AgentConfig:

@@ -7,6 +7,7 @@ the rows follow, everything else takes the tick's lock.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -228,6 +229,7 @@ class Controller:
         wanted: str | None = None
         for _ in range(RACES):
             route = self._p.routing.route
+            self._standing = self._standing.as_routed(route)
             candidate = self._standing.in_trial(route)
             if wanted not in (None, candidate) and to is None and (route is None or wanted not in _named(route)):
                 served = None if route is None else route.control
@@ -263,11 +265,9 @@ class Controller:
     def _look_at_host(self) -> None:
         """Take over what somebody else wrote, into the store too where it lets us."""
         found = self._p.agent.observe().route
-        try:
+        with contextlib.suppress(StoreError):  # the next tick does it; the route alone decides until then
             adopt(self._p.store, self._p.routing, found, self._name, self._p.clock())
             self._refresh()
-        except StoreError:
-            return  # the next tick does it; the route alone decides until then
 
     def promote(self, by: By) -> Json:
         """Past the statistics: ends in probation, or out of it."""

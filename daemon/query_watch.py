@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 import orjson
-import structlog
 
 from daemon.faults import ConfigError
 from daemon.store import Read, Store, rollouts, states
@@ -21,9 +20,12 @@ from deploy.prometheus_api import TIMEOUT_S
 from deploy.rollout import LIVE, Phase, RolloutConfig
 from monitors.metrics import Metrics
 
-log = structlog.get_logger(room="daemon.query_watch")
 STATE: Final = "kill_queries"
 """Name of the looks among the states: those of the newest rollout."""
+START: Final = "start"
+"""Key of a round that goes on with the look at the start, before any rollout."""
+AGAIN_S: Final = 60.0
+"""Seconds between two such rounds."""
 Ask = Callable[[str], Answer]
 AskAt = Callable[[str | None, str], Answer]
 """Puts a query; the URL is the one that the rollout began with."""
@@ -37,13 +39,14 @@ def in_thread(work: Callable[[], None]) -> None:
     threading.Thread(target=work, name="kill-queries", daemon=True).start()
 
 
-def check(config: RolloutConfig, ask: Ask) -> None:
+def check(config: RolloutConfig, ask: Ask) -> tuple[KillQuery, ...]:
     """Put each query once at the start: a mistyped one must be told now, not in the middle of a canary.
+    Returns those that were not answered.
 
     Raises ConfigError with Prometheus' own words. A Prometheus that does not answer is no mistake of the config, nor is
-    what stands before it and answers in its place: a daemon that does not start leaves a live canary alone. It is told
-    when a rollout looks.
+    what stands before it and answers in its place: a daemon that does not start leaves a live canary alone.
     """
+    unanswered: list[KillQuery] = []
     for number, query in enumerate(config.kill_queries):
         answer = ask(query.query)
         if answer.missing in FAULTS:
@@ -51,10 +54,11 @@ def check(config: RolloutConfig, ask: Ask) -> None:
                 f"rollout.kill_queries.{number}.query ({query.name}): Prometheus at rollout.prometheus_url does not "
                 f'take it: "{answer.message}": correct the query or the URL'
             )
-        if answer.missing:
-            log.warning("kill_query_not_answered", query=query.name, reason=answer.missing, message=answer.message)
         if answer.missing in ("timeout", "unreachable"):
-            return
+            return (*unanswered, *config.kill_queries[number:])
+        if answer.missing:
+            unanswered.append(query)
+    return tuple(unanswered)
 
 
 class QueryWatch:
@@ -68,9 +72,11 @@ class QueryWatch:
         metrics: Metrics,
         troubles: Troubles,
         begin: Begin = in_thread,
+        unanswered: tuple[KillQuery, ...] = (),
     ) -> None:
+        """``unanswered``: of the config, not answered at the start; put again until they are, and told meanwhile."""
         self._store, self._ask, self._clock, self._begin = store, ask, clock, begin
-        self._metrics, self._troubles = metrics, troubles
+        self._metrics, self._troubles, self._unanswered = metrics, troubles, unanswered
         self._key = ""
         """Rollout and stage that the states belong to."""
         self._states: dict[str, QueryState] = {}
@@ -83,7 +89,7 @@ class QueryWatch:
         """What the queries of the running rollout say now; begins the next round when it is due."""
         config = None if row is None else RolloutConfig.model_validate(row.data["config"])
         if row is None or config is None or not config.kill_queries:
-            self._end_troubles()
+            self._rest(self._clock())
             return QUIET
         now, live = self._clock(), Phase(row.phase) in LIVE
         self._enter(f"{row.id}:{'live' if live else 'before'}")
@@ -126,7 +132,7 @@ class QueryWatch:
             states.put(tx, STATE, orjson.dumps(blob), now)
 
     def _tell(self, name: str, state: QueryState, answer: Answer) -> None:
-        where = f"query {name}"
+        where = _place(name)
         if not state.missing:
             self._told.discard(where)
             self._troubles.end(where)
@@ -135,11 +141,26 @@ class QueryWatch:
         self._told.add(where)
         self._troubles.begin(where, state.missing, f"the kill query {name} says nothing: {words}")
 
-    def _end_troubles(self) -> None:
-        """Nobody waits for an answer any more."""
-        for where in self._told:
+    def _rest(self, now: float) -> None:
+        """No rollout waits for an answer: only what was not answered at the start is asked again."""
+        done, self._done = self._done, None
+        if done is not None and done[0] == START:
+            for query in self._unanswered:
+                answer = done[1][query.name]
+                self._tell(query.name, QueryState(missing=answer.missing, at=now), answer)
+            self._unanswered = tuple(q for q in self._unanswered if done[1][q.name].missing)
+        over = self._told - {_place(query.name) for query in self._unanswered}
+        for where in over:
             self._troubles.end(where)
-        self._told.clear()
+        self._told -= over
+        if self._unanswered and not self._asking and now - self._asked_at >= AGAIN_S:
+            self._asking, self._asked_at = True, now
+            queries = self._unanswered
+            self._begin(lambda: self._round(START, None, queries))
+
+
+def _place(query: str) -> str:
+    return f"query {query}"
 
 
 def stored(read: Read, key: str) -> dict[str, QueryState]:

@@ -87,6 +87,12 @@ class Standing:
             )
         return to
 
+    def as_routed(self, route: Route | None) -> Standing:
+        """The standing where the route says already that an older version serves, though no row was read since."""
+        if route is None or route.wanted not in self.targets:
+            return self
+        return self.gone_back(route.wanted)
+
     def gone_back(self, target: str | None) -> Standing:
         """The standing after a rollback to ``target``, for when the store cannot be asked."""
         stack = () if self.champion is None else (self.champion, *self.targets)

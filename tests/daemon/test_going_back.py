@@ -161,6 +161,21 @@ def test_a_second_rollback_without_a_store_leaves_what_the_first_came_back_to(
     assert serving(bench) == OLDEST
 
 
+def test_a_named_target_that_was_left_at_the_host_is_refused_without_a_store_too(
+    bench: LoopBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller = started(bench, OLDEST, OLD, NEW)
+    bench.host.write_route(route_file(7, OLD, f"rollback:{NEW}"))
+    bench.host.write_route(route_file(8, OLDEST, f"rollback:{OLD}"))
+    with monkeypatch.context() as patch:
+        for access in ("begin", "read"):
+            patch.setattr(bench.store, access, no_store)
+        with pytest.raises(Refused) as refused:
+            controller.rollback(ME, OLD, False)
+    assert refused.value.reason == "no_rollback_target"
+    assert serving(bench) == OLDEST
+
+
 def test_a_named_target_is_in_the_route_with_all_that_it_passes_over(
     bench: LoopBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

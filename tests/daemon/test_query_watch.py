@@ -10,6 +10,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from daemon import secrets
 from daemon.assemble import kill_queries
@@ -17,7 +18,7 @@ from daemon.config import Config
 from daemon.controller import Controller
 from daemon.explain.subject import explain
 from daemon.faults import ConfigError
-from daemon.query_watch import QueryWatch, check
+from daemon.query_watch import AGAIN_S, QueryWatch, check
 from daemon.runtime import Runtime
 from daemon.store import Store, buffers, denials, ledger, rollouts, suspended, tables
 from deploy.kill_query import Answer, KillQuery
@@ -272,3 +273,35 @@ def test_a_running_rollout_holds_when_its_own_url_is_gone_with_the_config(
     told = wait_until(lambda: (watch.look(row), bench.troubles.at("query errors"))[1], 10.0, "the trouble")
     assert told is not None and told.reason == "unreachable"
     assert watch.look(row).holds == "query_not_answered"
+
+
+def test_what_was_not_answered_at_the_start_is_told_and_asked_again_before_any_rollout(
+    tmp_path: Path, store: Store, prometheus: Prometheus
+) -> None:
+    bench = with_query(tmp_path, store, prometheus)
+    prometheus.now = read_answer(404, b"default backend - 404")
+    unanswered = check(bench.rollout_config, prometheus.ask)
+    assert unanswered == bench.rollout_config.kill_queries
+    watch = QueryWatch(
+        store,
+        lambda _url, query: prometheus.ask(query),
+        lambda: bench.now,
+        Metrics(CollectorRegistry()),
+        bench.troubles,
+        lambda work: work(),
+        unanswered,
+    )
+    for _ in range(5):
+        watch.look(None)
+    trouble = bench.troubles.at("query errors")
+    assert trouble is not None and "HTTP 404" in trouble.message
+    assert prometheus.asked == 2, "the start, and once a minute"
+    prometheus.now = Answer()
+    for _ in range(2):
+        bench.now += AGAIN_S
+        watch.look(None)
+    watch.look(None)
+    assert bench.troubles.at("query errors") is None, "no series yet is an answer"
+    bench.now += AGAIN_S
+    watch.look(None)
+    assert prometheus.asked == 3
