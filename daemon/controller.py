@@ -21,6 +21,7 @@ from daemon import approval, freeze, ledger, rollback
 from daemon.adoption import adopt, reconcile_intents
 from daemon.api.ports import By, Json, Readiness
 from daemon.config import Config
+from daemon.cycle_standing import PAUSED
 from daemon.faults import Refused
 from daemon.gauges import set_gauges
 from daemon.holdback import Holding
@@ -44,7 +45,6 @@ from deploy.routes import Route
 from deploy.verdict import numbers
 from monitors.metrics import Metrics
 
-PAUSED: Final = "paused"
 RACES: Final = 5
 """Times that a rollback looks again because somebody at the host was faster."""
 

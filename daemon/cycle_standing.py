@@ -35,7 +35,7 @@ def cycle_standing(
         paused=paused,
         may_train=config.mode != "observe",
         last_end=max((c.changed_at for c in past if not c.active), default=None),
-        rollbacks_same_cause=freeze.rollbacks(read, deployment),
+        rollbacks_same_cause=freeze.in_a_row(past, ended, freeze.thawed_after(read)),
         last_promoted=max((c.changed_at for c in past if _promoted(c, ended)), default=None),
         asked=label_requests.by_alarm(label_requests.load(read)),
     )

@@ -23,11 +23,11 @@ LOOK_BACK: Final = 50
 """Cycles, and rollouts, that are looked back on."""
 
 
-def in_a_row(past: Sequence[Cycle], ended: Mapping[str, Rollout], thawed_after: str | None) -> int:
+def in_a_row(past: Sequence[Cycle], ended: Mapping[str, Rollout], thawed: str | None) -> int:
     """Rollbacks since the last success, or since a freeze was lifted. ``past`` is newest first. Pure."""
     failed = 0
     for one in past:
-        if one.id == thawed_after:
+        if one.id == thawed:
             break
         end = ended.get(str(one.data.get("rollout", "")))
         if end is None:
@@ -42,8 +42,13 @@ def rollbacks(read: Read, deployment: str) -> int:
     """Rollbacks in a row now."""
     past = cycles.newest(read, deployment, LOOK_BACK)
     ended = {r.id: r for r in rollouts.newest(read, deployment, LOOK_BACK)}
+    return in_a_row(past, ended, thawed_after(read))
+
+
+def thawed_after(read: Read) -> str | None:
+    """The newest cycle when a person last lifted a freeze; None: nobody did."""
     stored = states.get(read, STATE)
-    return in_a_row(past, ended, None if stored is None else stored.decode())
+    return None if stored is None else stored.decode()
 
 
 def lift(tx: Tx, deployment: str, now: float) -> None:
