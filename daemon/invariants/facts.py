@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import Final
 
 from daemon.store.cycles import Cycle
 from daemon.store.ledger import Entry
@@ -93,6 +94,27 @@ class Events:
     watched: Mapping[str, int]
 
 
+WRITTEN: Final = 1
+"""The host's route file."""
+ROWS: Final = 2
+"""Rows of the store, the ledger's among them."""
+REPLICAS: Final = 4
+"""What the replicas are and hold."""
+SERVED: Final = 8
+"""Answers to users."""
+ASKED: Final = 16
+"""Rollbacks that a person asked for."""
+TICKED: Final = 32
+"""A tick came to its end."""
+COMMITTED: Final = 64
+"""A batch of events."""
+AGAIN: Final = 128
+"""A redelivery or a restart."""
+CALM: Final = 256
+"""Time without faults."""
+EVERYTHING: Final = 2 * CALM - 1
+
+
 @dataclass(slots=True)  # frozen, it would cost more to make than most checks cost
 class Facts:
     """A snapshot. Sequences are oldest first; ``ledger_from`` and ``written_from`` say what is new since the last
@@ -130,6 +152,8 @@ class Facts:
     again: tuple[object, object] | None = None
     """What the store and memory held before a redelivery or a restart, and after it."""
     lag: int = 0
+    changed: int = EVERYTHING
+    """What may differ from the snapshot before, as a sum of the parts above."""
     calm_s: float | None = None
     """Seconds of ticks and batches without any fault, at the end of a run; None while faults happen."""
 
