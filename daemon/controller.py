@@ -136,8 +136,8 @@ class Controller:
         if row is not None:
             policy = Policy(p.config.mode, paused, queries)
             p.rolling.tick(row, p.ingest.observed(), self._seen, policy, generation)
+            self._refresh()
         self._rebase()
-        self._refresh()
         self._stand_in.tick(self._standing, self._seen, generation)
         self._holding.tick(self._standing.champion, self._seen, paused, generation)
         p.learning.tick(self._standing.champion, paused, row is not None)
@@ -164,8 +164,7 @@ class Controller:
         standing = self._standing
         anchor = self._holding.resident(standing.champion)
         wanted = [v for v in (standing.champion, standing.previous, self._p.identity, anchor) if v]
-        self._residents.keep(list(dict.fromkeys(wanted)), self._seen.replicas)
-        if wanted:
+        if self._residents.keep(list(dict.fromkeys(wanted)), self._seen.replicas):
             self._seen = self._p.agent.observe()
 
     def _refresh(self) -> None:

@@ -38,6 +38,8 @@ class Routing:
         self._agent, self._deployment, self._alias, self._clock = agent, deployment, alias, clock
         self._lock = threading.RLock()
         self._file: RouteFile | None = None
+        self._route: Route | None = None
+        """Ours in the file."""
         self._renewed_at = 0.0
         self.generation = 0
 
@@ -49,7 +51,7 @@ class Routing:
     @property
     def route(self) -> Route | None:
         """Our route in it."""
-        return None if self._file is None else self._file.route(self._alias)
+        return self._route
 
     @property
     def epoch(self) -> int:
@@ -60,7 +62,7 @@ class Routing:
         """Take over what lies on the host, when it is newer than what we hold; the generation after that."""
         with self._lock:
             if found is not None and found.epoch > self.epoch:
-                self._file, self.generation = found, self.generation + 1
+                self._file, self._route, self.generation = found, found.route(self._alias), self.generation + 1
             return self.generation
 
     def serve(
@@ -132,5 +134,5 @@ class Routing:
             ack = self._agent.write_route(file)
         except StaleRoute as error:
             raise Overtaken from error
-        self._file, self._renewed_at = file, now
+        self._file, self._route, self._renewed_at = file, route, now
         return ack
