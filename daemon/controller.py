@@ -212,6 +212,7 @@ class Controller:
         try:
             with self._p.store.begin() as tx:
                 rollback.record(tx, self._name, by, gone, target, suspend_data, ack.epoch, self._p.clock())
+            self._p.routing.recorded(ack.epoch)
         except StoreError:
             answer["recorded"] = False  # the route file is the record; the next tick adopts it
         self._refresh_quietly(target)
@@ -244,6 +245,7 @@ class Controller:
                 )
             try:
                 gone = self._standing.leaving(left, target, named=to is not None)
+                gone = tuple(v for v in dict.fromkeys((*gone, *self._p.routing.unrecorded)) if v != target)
                 reason = f"rollback:{','.join(gone)}"
                 ack = self._p.routing.serve(
                     serves,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from daemon.store.cycles import Cycle
@@ -68,6 +69,8 @@ class Asked:
     """The host's route when the answer was given."""
     up: Sequence[Serving]
     """Replicas that answered then."""
+    overtaken: bool = False
+    """Somebody at the host was faster, and chose the target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ class Logged:
     event: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Events:
     """The ingest's side. Ids of what is stored; ``watched``: how often a detector was shown an exchange."""
 
@@ -92,6 +95,15 @@ class Events:
     letters: AbstractSet[tuple[str, int, int]]
     counters: Mapping[str, int]
     watched: Mapping[str, int]
+
+    @cached_property
+    def below(self) -> tuple[set[str], set[str]]:
+        """Ids of the exchanges and of the feedback below the committed offsets."""
+        exchanges, feedback = set[str](), set[str]()
+        for one in self.log:
+            if one.kind != "broken" and one.offset < self.committed.get(one.position, 0):
+                (exchanges if one.kind == "exchange" else feedback).add(one.event)
+        return exchanges, feedback
 
 
 WRITTEN: Final = 1

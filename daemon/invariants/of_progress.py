@@ -48,5 +48,6 @@ def rolls_back(facts: Facts) -> Iterator[str]:
         if route is None or route.split is not None or route.control != one.target:
             yield f"a rollback to {one.target} left the route {route}"
         settled = [replica for replica in one.up if replica.settled]
-        if settled and one.target is not None and not any(one.target in replica.holds for replica in settled):
+        ours = not one.overtaken and one.target is not None
+        if settled and ours and not any(one.target in replica.holds for replica in settled):
             yield f"a rollback went to {one.target}, which no replica holds"

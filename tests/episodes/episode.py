@@ -33,7 +33,10 @@ from tests.episodes.traffic import request
 from tests.episodes.twin_tables import Tables
 from tests.episodes.world import Crash, Faults, World
 
-STEPS: Final = 120
+LENGTHS: Final = (40, 60, 60, 120)
+"""Steps of an episode, drawn. Most bugs are found sooner by many short lives, some by long ones alone:
+``tests/bench/episodes.py`` has the figures.
+"""
 CALM_STEP_S: Final = 7.0
 CALM_STEPS: Final = 9
 """The last is beyond ``CALM_S``; one is shorter than the lease of a training job."""
@@ -82,9 +85,11 @@ class Episode:
         furnish(self.world)
         self.camera = Camera(self.world, self.tables or (lambda: self.store.tables))
 
-    def play(self, steps: int = STEPS) -> Failure | None:
-        """All steps, then calm; the first failure ends it."""
+    def play(self, steps: int | None = None) -> Failure | None:
+        """All steps, then calm; the first failure ends it. ``steps`` None: as many as the seed draws."""
         world = self.world
+        drawn = world.rng.choice(LENGTHS)
+        steps = drawn if steps is None else steps
         names, weights = zip(*WEIGHTS, strict=True)
         for name in world.rng.choices(names, weights, k=steps):
             self._step(name, getattr(self, f"_{name}"))
@@ -310,20 +315,22 @@ class Episode:
         world.host.watch_files()
         world.tick()
         world.train(calm=True)
+        if world.job is not None:
+            world.train(calm=True)
         world.read()
 
 
 WEIGHTS: Final = (
-    ("tick", 30),
+    ("tick", 28),
     ("tick_crashing", 3),
     ("tick_disturbed", 2),
     ("read", 14),
     ("read_crashing", 1),
-    ("traffic", 18),
+    ("traffic", 22),
     ("arrive", 4),
     ("garbage", 0.5),
     ("wait", 3),
-    ("train", 8),
+    ("train", 13),
     ("kill", 0.7),
     ("store_fails", 0.8),
     ("log_away", 0.6),
@@ -336,7 +343,7 @@ WEIGHTS: Final = (
     ("direct", 0.25),
     ("rollback", 0.6),
     ("command", 1.5),
-    ("adapt", 3),
+    ("adapt", 2),
 )
 """Steps and how often each is drawn, in per cent (nearly)."""
 
