@@ -37,8 +37,8 @@ LENGTHS: Final = (40, 60, 60, 120)
 """Steps of an episode, drawn. Most bugs are found sooner by many short lives, some by long ones alone:
 ``tests/bench/episodes.py`` has the figures.
 """
-CALM_STEP_S: Final = 7.0
-CALM_STEPS: Final = 9
+CALM_STEP_S: Final = 12.5
+CALM_STEPS: Final = 5
 """The last is beyond ``CALM_S``; one is shorter than the lease of a training job."""
 TAIL: Final = 15
 
@@ -139,8 +139,8 @@ class Episode:
 
     def let_go(self) -> None:
         """Cut the circles in it, so that its memory is free without a search for them."""
-        vars(self.world).clear()
-        vars(self.store).clear()
+        for one in (self.world, self):
+            vars(one).clear()
 
     # ------------------------------------------------------------------------------------------------------ steps
 
@@ -369,9 +369,8 @@ def play(seeds: Iterable[int], stop: bool = True) -> tuple[int, list[Failure]]:
     """Play seeds on the twin; (episodes played, failures)."""
     failures: list[Failure] = []
     played = 0
-    gc.collect()
     gc.freeze()
-    gc.disable()  # an episode is let go by hand, and looking for the few cycles left costs a tenth of it
+    gc.disable()  # an episode is let go by hand: a search for its circles would cost a tenth of it
     with stage():
         for seed in seeds:
             played += 1
