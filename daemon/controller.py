@@ -40,11 +40,13 @@ from daemon.trainer_desk import claim, take_report
 from daemon.troubles import LOG, Troubles
 from deploy.agent import Agent, Observation, RouteAck
 from deploy.kill_query import QUIET
-from deploy.rollout import LIVE, IllegalMove, Phase, Signal
+from deploy.rollout import LIVE, STAYS, TABLE, IllegalMove, Phase, Signal
 from deploy.routes import Route
 from deploy.verdict import numbers
 from monitors.metrics import Metrics
 
+AWAITING: Final = (Phase.AWAITING_CANARY, Phase.AWAITING_PROMOTION, Phase.AWAITING_SECOND_PROBATION)
+"""Phases that a person's approval ends."""
 RACES: Final = 5
 """Times that a rollback looks again because somebody at the host was faster."""
 
@@ -139,7 +141,7 @@ class Controller:
         self._rebase()
         self._refresh()
         self._stand_in.tick(self._standing, self._seen, generation)
-        self._holding.tick(self._standing.champion, self._seen, paused, generation)
+        self._holding.tick(self._standing.accepted, self._seen, paused, generation)
         p.learning.tick(self._standing.champion, paused, row is not None)
 
     def _follow(self, row: rollouts.Rollout | None) -> None:
@@ -162,7 +164,7 @@ class Controller:
     def _keep_residents(self) -> None:
         """Champion, rollback targets' top and identity on every replica that answers (R3, A3)."""
         standing = self._standing
-        anchor = self._holding.resident(standing.champion)
+        anchor = self._holding.resident(standing.accepted)
         wanted = [v for v in (standing.champion, standing.previous, self._p.identity, anchor) if v]
         self._residents.keep(list(dict.fromkeys(wanted)), self._seen.replicas)
         if wanted:
@@ -270,14 +272,14 @@ class Controller:
             self._refresh()
 
     def promote(self, by: By) -> Json:
-        """Past the statistics: ends in probation, or out of it."""
+        """Past the statistics: ends in probation, or out of it; a champion that is suspected stays."""
         return self._signal(by, Signal.APPROVED, "promoted_by_person", LIVE)
 
     def approve(self, by: By, version: str | None = None, examples: bool = False) -> Json:
         """What the mode made wait; or, with its name, a version that was denied."""
         if version is not None:
             return self._approve(by, version, examples)
-        return self._signal(by, Signal.APPROVED, "approved", (Phase.AWAITING_CANARY, Phase.AWAITING_PROMOTION))
+        return self._signal(by, Signal.APPROVED, "approved", AWAITING)
 
     def _approve(self, by: By, version: str, examples: bool) -> Json:
         self._must_act()
@@ -353,7 +355,7 @@ class Controller:
                 raise Refused(
                     "wrong_phase", f"rollout {row.id} is in phase {phase.value}; this needs one of: {allowed}"
                 )
-            if phase is Phase.PROBATION and signal is Signal.APPROVED:
+            if phase in LIVE and TABLE.get((phase, signal)) in STAYS:
                 self._must_be_proved(row)
             observed = self._p.ingest.observed()
             facts = {} if observed is None else numbers(observed.processes)

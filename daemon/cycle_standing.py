@@ -8,7 +8,7 @@ from typing import Final
 from daemon import freeze, label_requests
 from daemon.config import Config
 from daemon.cycle import OpenAlarm, Standing
-from daemon.store import Read, alarms, cycles, rollouts, states
+from daemon.store import Read, alarms, cycles, denials, rollouts, states, versions
 from deploy.rollout import Phase
 from monitors.alarms import AlarmKind
 
@@ -28,16 +28,21 @@ def cycle_standing(
     """The standing of a deployment whose ``waiting`` alarms nobody has answered."""
     past = cycles.newest(read, deployment, freeze.LOOK_BACK)
     ended = {r.id: r for r in rollouts.newest(read, deployment, freeze.LOOK_BACK)}
+    promoted = [(c, r) for c in past if (r := _promoted(c, ended)) is not None]
+    left = {r.candidate for _, r in promoted if denials.is_denied(read, r.candidate)}
+    stay = [(c, r) for c, r in promoted if r.candidate not in left]
+    newest = max(stay, key=lambda pair: pair[0].changed_at, default=None)
     return Standing(
         alarms=tuple(OpenAlarm(a.alarm_id, AlarmKind(a.kind), a.at, cause_of(a)) for a in waiting),
         cycle_open=cycles.active(read, deployment) is not None,
         rollout_active=rollout_active,
         paused=paused,
         may_train=config.mode != "observe",
-        last_end=max((c.changed_at for c in past if not c.active), default=None),
+        last_end=max((c.changed_at for c in past if not c.active and not _kept(c, ended)), default=None),
         rollbacks_same_cause=freeze.in_a_row(past, ended, freeze.thawed_after(read)),
-        last_promoted=max((c.changed_at for c in past if _promoted(c, ended)), default=None),
+        last_promoted=None if newest is None else newest[0].changed_at,
         asked=label_requests.by_alarm(label_requests.load(read)),
+        no_second_probation=_no_second(read, deployment, None if newest is None else newest[1], ended),
     )
 
 
@@ -59,6 +64,30 @@ def cause_of(alarm: alarms.AlarmRow) -> str:
     return str(alarm.body.get("evidence", {}).get("cause", "unknown"))
 
 
-def _promoted(past: cycles.Cycle, ended: Mapping[str, rollouts.Rollout]) -> bool:
+def suspect(read: Read, deployment: str) -> rollouts.Rollout | None:
+    """The rollout that promoted the champion; None where what was promoted last does not serve any more."""
+    promoted = [r for r in rollouts.newest(read, deployment, freeze.LOOK_BACK) if r.phase == Phase.PROMOTED.value]
+    newest = max(promoted, key=lambda r: r.ended_at or 0.0, default=None)
+    champion = next(iter(versions.promoted_stack(read, deployment)), None)
+    return newest if newest is not None and champion is not None and champion.version == newest.candidate else None
+
+
+def _no_second(
+    read: Read, deployment: str, promotion: rollouts.Rollout | None, ended: Mapping[str, rollouts.Rollout]
+) -> str:
+    """Why the newest promotion is not compared with what was before it; empty: it may be."""
+    found = suspect(read, deployment) if promotion is not None else None
+    if found is None or promotion is None or found.id != promotion.id:
+        return "nothing_to_compare"
+    return "second_probation_over" if any(r.data.get("promotion") == found.id for r in ended.values()) else ""
+
+
+def _promoted(past: cycles.Cycle, ended: Mapping[str, rollouts.Rollout]) -> rollouts.Rollout | None:
     end = ended.get(str(past.data.get("rollout", "")))
-    return end is not None and end.phase == Phase.PROMOTED.value
+    return end if end is not None and end.phase == Phase.PROMOTED.value else None
+
+
+def _kept(past: cycles.Cycle, ended: Mapping[str, rollouts.Rollout]) -> bool:
+    """Whether it was a second probation after which the version stayed: what raised it waits for its next action."""
+    end = ended.get(str(past.data.get("rollout", "")))
+    return end is not None and end.phase == Phase.KEPT.value

@@ -30,7 +30,7 @@ def in_a_row(past: Sequence[Cycle], ended: Mapping[str, Rollout], thawed: str | 
         if one.id == thawed:
             break
         end = ended.get(str(one.data.get("rollout", "")))
-        if end is None:
+        if end is None or end.phase == Phase.KEPT.value:  # a second probation that found nothing
             continue
         if not rollback_of_cause(Phase(end.phase)):
             break

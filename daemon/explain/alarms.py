@@ -50,10 +50,12 @@ WORDS: Final[Mapping[str, str]] = MappingProxyType(
         "labels_timed_out": "Labels were asked for, and too few came in time.",
         "labels_superseded": "Labels were asked for; a newer request took the place of that one.",
         "demonstrations_not_built": "Examples in the prompt would come first; the daemon does not try them.",
-        "rollback_after_probation_is_a_persons": (
-            "A version was promoted shortly before. Nothing compares it with the one before it any more; whether to go "
-            "back is a person's decision (`homeostat rollback`)."
+        policy.SECOND: (
+            "At the next tick the version that was promoted shortly before is compared with the one before it once "
+            "more, on half of the sessions each: it is suspected before the world is."
         ),
+        "second_probation_over": "The version was compared with the one before it since, and stayed.",
+        "nothing_to_compare": "What was promoted shortly before does not serve any more: it is not what is worse.",
     }
 )
 """What follows for an alarm, by every reason of ``daemon.cycle.choose``."""

@@ -172,6 +172,7 @@ class CountingWatch:
             confirmed=True,
             at=exchange.received_at,
             event_index=len(self.seen),
+            evidence={"cause": "changed_answers" if name < "a" else "unknown"},
         )
         return [alarm]
 
