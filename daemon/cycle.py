@@ -134,6 +134,7 @@ class Standing:
     may_train: bool
     """False in mode observe."""
     last_end: float | None
+    """End of the newest cycle, or when a promoted version was left, whichever is later."""
     rollbacks_same_cause: int
     last_promoted: float | None = None
     """End of the newest cycle whose version was promoted, and was not rolled back since."""

@@ -8,7 +8,7 @@ from typing import Final
 from daemon import freeze, label_requests
 from daemon.config import Config
 from daemon.cycle import OpenAlarm, Standing
-from daemon.store import Read, alarms, cycles, denials, rollouts, states, versions
+from daemon.store import Read, alarms, cycles, rollouts, states, versions
 from deploy.rollout import Phase
 from monitors.alarms import AlarmKind
 
@@ -29,7 +29,7 @@ def cycle_standing(
     past = cycles.newest(read, deployment, freeze.LOOK_BACK)
     ended = {r.id: r for r in rollouts.newest(read, deployment, freeze.LOOK_BACK)}
     promoted = [(c, r) for c in past if (r := _promoted(c, ended)) is not None]
-    left = {r.candidate for _, r in promoted if denials.is_denied(read, r.candidate)}
+    left = freeze.left_since(read, deployment, ended)
     stay = [(c, r) for c, r in promoted if r.candidate not in left]
     newest = max(stay, key=lambda pair: pair[0].changed_at, default=None)
     return Standing(
@@ -38,8 +38,10 @@ def cycle_standing(
         rollout_active=rollout_active,
         paused=paused,
         may_train=config.mode != "observe",
-        last_end=max((c.changed_at for c in past if not c.active and not _kept(c, ended)), default=None),
-        rollbacks_same_cause=freeze.in_a_row(past, ended, freeze.thawed_after(read)),
+        last_end=max(
+            (*(c.changed_at for c in past if not c.active and not _kept(c, ended)), *left.values()), default=None
+        ),
+        rollbacks_same_cause=freeze.in_a_row(past, ended, freeze.thawed_after(read), left),
         last_promoted=None if newest is None else newest[0].changed_at,
         asked=label_requests.by_alarm(label_requests.load(read)),
         no_second_probation=_no_second(read, deployment, None if newest is None else newest[1], ended),

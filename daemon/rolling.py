@@ -20,6 +20,7 @@ from daemon.routing import Overtaken, Routing
 from daemon.shadow_task import ShadowTask
 from daemon.soak_task import Soaked
 from daemon.store import Store, Tx, buffers, denials, fences, rollouts, suspended, versions
+from daemon.unanswered import reopen
 from deploy.agent import Observation, RouteAck
 from deploy.evidence import Observed
 from deploy.intervals import intervals
@@ -335,9 +336,10 @@ def _stands(tx: Tx, row: rollouts.Rollout) -> bool:
 
 
 def deny(tx: Tx, deployment: str, version: str, reason: str, actor: str, now: float) -> None:
-    """Never route it again without an explicit approval."""
+    """Never route it again without an explicit approval. What it was trained for is unanswered again."""
     denials.deny(tx, deployment, version, reason=reason, actor=actor, at=now)
     versions.set_status(tx, version, "denied")
+    reopen(tx, deployment, version, actor, now)
 
 
 def suspend(tx: Tx, deployment: str, rollout: str, version: str, actor: str, now: float) -> int:

@@ -12,6 +12,8 @@ from daemon.cycle_standing import cause_of, standing_now
 from daemon.explain import asked
 from daemon.explain.explanation import Decided, Explanation, Measure, Relation, Remedy, compare, span
 from daemon.store import Read, alarms, cycles
+from daemon.store import ledger as entries
+from daemon.unanswered import REASON
 
 _TESTS: Final[tuple[tuple[str, str, Relation, str], ...]] = (
     ("t2", "t2_threshold", ">=", "how far the features of prompts moved (MEWMA)"),
@@ -96,7 +98,7 @@ def explain(read: Read, row: alarms.AlarmRow, config: Config, now: float) -> Exp
         measures=_measures(evidence),
         next=next_lines,
         can_do=(*can_do, *asked.remedies(read, row.alarm_id)),
-        notes=(*_notes(evidence), *asked.notes(read, row.alarm_id)),
+        notes=(*_notes(evidence), *_opened_again(read, row), *asked.notes(read, row.alarm_id)),
     )
 
 
@@ -142,6 +144,12 @@ def _notes(evidence: dict[str, Any]) -> tuple[str, ...]:
     if isinstance(terms, list) and terms:
         notes.append("Words that speak most for it: " + ", ".join(str(t) for t in terms[:12]) + ".")  # pyright: ignore[reportUnknownVariableType,reportUnknownArgumentType]
     return tuple(notes)
+
+
+def _opened_again(read: Read, row: alarms.AlarmRow) -> tuple[str, ...]:
+    """The version that was trained for it and was left."""
+    told = [e for e in entries.about(read, row.alarm_id) if (e.subject, e.reason) == (row.alarm_id, REASON)]
+    return tuple(f"{e.data['version']} was trained for it and rolled back: it is unanswered again." for e in told[-1:])
 
 
 def _answer(read: Read, row: alarms.AlarmRow, config: Config, now: float) -> tuple[tuple[str, ...], tuple[Remedy, ...]]:

@@ -141,6 +141,7 @@ def test_harm_goes_back_and_counts_as_any_rollback(bench: LoopBench) -> None:
         cycle = cycles.newest(read, "support", 1)[0]
         moves = [e.data.get("signal") for e in ledger.of_subject(read, row.id) if e.kind == "rollout"][1:]
     assert (cycle.reason, answer(bench)) == ("rollout_rolled_back", cycle.id)
+    assert answer(bench, "a0") is None, "what it was trained for is unanswered again"
     assert replay([Signal(m) for m in moves], BEGINS["second_probation"]) is Phase.ROLLED_BACK
 
 

@@ -128,6 +128,7 @@ class Episode:
         )
         ends.update(f"cycle {c.reason}" for c in tables.cycles.values())
         ends.update(f"rollback {e.reason}" for e in tables.ledger if e.kind == "rollback")
+        ends["unanswered again"] += sum(e.kind == "alarm" for e in tables.ledger)
         ends["crashes"] += self.world.crashes
         ends["suspensions"] += bool(tables.suspended)
 
