@@ -140,6 +140,7 @@ class Controller:
             p.rolling.tick(row, p.ingest.observed(), self._seen, policy, generation)
         self._rebase()
         self._refresh()
+        self._rate()
         self._stand_in.tick(self._standing, self._seen, generation)
         self._holding.tick(self._standing.accepted, self._seen, paused, generation)
         p.learning.tick(self._standing.champion, paused, row is not None)
@@ -149,6 +150,12 @@ class Controller:
         if wanted != self._followed:
             self._p.ingest.follow(row)
             self._followed = wanted
+
+    def _rate(self) -> None:
+        """Rewards of the champion are watched, also while others stand in for it or it is compared with another."""
+        live, route = self._standing.live, self._p.routing.route
+        second = live is not None and live.second
+        self._p.ingest.rate(live.candidate if live is not None and second else None if route is None else route.wanted)
 
     def _rebase(self) -> None:
         """After a promotion the then-current traffic becomes the reference: the same cause must not alarm again.

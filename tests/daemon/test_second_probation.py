@@ -19,11 +19,12 @@ from daemon.holdback import record
 from daemon.ingest import Ingest
 from daemon.learning import Learning
 from daemon.promotion_budget import next_config
-from daemon.store import Store, alarms, cycles, denials, ledger, rollouts, versions
+from daemon.store import Store, alarms, counters, cycles, denials, exchanges, ledger, rollouts, versions
 from deploy.driver_errors import LoadRejected
 from deploy.rollout import BEGINS, FINAL, Phase, Signal, replay
 from deploy.routes import Route, RouteFile
 from tests.daemon.loop_bench import IDENTITY, ME, NEW, OLD, LoopBench, drain
+from tests.daemon.test_ingest import CountingWatch
 
 SETTINGS = """
 rollout: {maturity_s: 10.0, lateness_s: 1.0, lease_s: 5.0, deadline_s: 5000.0, probation_units: 200, probation_s: 900.0}
@@ -99,6 +100,17 @@ def run(bench: LoopBench, controller: Controller, ingest: Ingest, good: float, b
     raise AssertionError(f"still in {row.phase}")
 
 
+def relearned(bench: LoopBench, ingest: Ingest) -> int:
+    """How often the level of rewards was learned anew; those of the version before were kept from it."""
+    assert isinstance(ingest.watch, CountingWatch)
+    with bench.store.read() as read:
+        counted = counters.get_all(read)
+        shown = exchanges.get_many(read, [name for name, _ in ingest.watch.rewards])
+    assert {x.version for x in shown.values()} == {NEW}, "a canary's, which the watch leaves to the rollout"
+    assert counted["rewards_of_other_versions"] + len(shown) == counted["joined"]
+    return ingest.watch.relearned
+
+
 def answer(bench: LoopBench, alarm: str = "a9") -> str | None:
     with bench.store.read() as read:
         row = alarms.get(read, alarm)
@@ -130,6 +142,7 @@ def test_the_champion_is_the_candidate_against_the_version_before_it(bench: Loop
 def test_harm_goes_back_and_counts_as_any_rollback(bench: LoopBench) -> None:
     controller, ingest = begun(bench)
     row = run(bench, controller, ingest, good=0.2, bad=0.9)
+    assert relearned(bench, ingest) == 1, "then the usual level is that of the version before"
     assert (row.phase, row.reason) == ("rolled_back", "reward_harm")
     route = route_of(bench)
     assert (route.control, route.split) == (OLD, None)
@@ -150,6 +163,7 @@ def test_without_harm_it_stays_and_the_alarm_goes_on_to_its_next_action(bench: L
     controller, ingest = begun(bench)
     rebased = ingest.rebased_for()
     row = run(bench, controller, ingest, good=0.5, bad=0.5)
+    assert relearned(bench, ingest) == 0
     assert (row.phase, row.reason) == ("kept", "no_harm_in_second_probation")
     route = route_of(bench)
     assert (route.control, route.split) == (NEW, None)

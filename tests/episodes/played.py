@@ -190,6 +190,10 @@ class CountingWatch:
         """Count it."""
         self.rebased += 1
 
+    def relearn_rewards(self) -> None:
+        """Count it."""
+        self.rebased += 1
+
     def dump_parts(self) -> dict[str, bytes]:
         """All of it."""
         return {"seen": " ".join(self.seen).encode(), "rebased": b"%d" % self.rebased}
