@@ -25,10 +25,6 @@ LEAST_FOR_BOUNDS: Final = 2000
 exceedance of a guess would be noise.
 """
 
-HOURS: Final = 2.0
-"""Times ``probation_s`` after which a second probation that too few people rated, or nobody approved, is over: half of
-the users meet an older version meanwhile, and no cycle starts."""
-
 
 class RolloutStart:
     """Opens rollouts."""
@@ -68,7 +64,7 @@ class RolloutStart:
             raise Refused("nothing_to_compare", "what was promoted last does not serve any more")
         data = {"slice": promotion.data.get("slice"), "cycle": cycle, "promotion": promotion.id}
         reason = "second_probation_proposed" if self._config.mode == "propose" else "second_probation"
-        lasts = min(config.deadline_s, HOURS * config.probation_s)
+        lasts = config.second_deadline_s
         return self._open(tx, reason, promotion.candidate, serves.previous, cause, data, lasts)
 
     def _open(

@@ -136,6 +136,13 @@ class RolloutConfig(BaseModel):
         return self
 
     @property
+    def second_deadline_s(self) -> float:
+        """Seconds until a second probation that too few people rated, or nobody approved, is over: half of the users
+        meet an older version meanwhile, and no cycle starts.
+        """
+        return min(self.deadline_s, 2.0 * self.probation_s)
+
+    @property
     def threshold(self) -> float:
         """E-value at which a decision is made (Ville's inequality)."""
         return 1.0 / self.alpha
