@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from daemon import freeze, label_requests
+from daemon import freeze, label_requests, second_probation
 from daemon.config import Config
 from daemon.cycle import OpenAlarm, Standing
-from daemon.store import Read, alarms, cycles, rollouts, states, versions
+from daemon.store import Read, alarms, cycles, rollouts, states
 from deploy.rollout import Phase
 from monitors.alarms import AlarmKind
 
@@ -44,7 +44,7 @@ def cycle_standing(
         rollbacks_same_cause=freeze.in_a_row(past, ended, freeze.thawed_after(read), left),
         last_promoted=None if newest is None else newest[0].changed_at,
         asked=label_requests.by_alarm(label_requests.load(read)),
-        no_second_probation=_no_second(read, deployment, None if newest is None else newest[1], ended),
+        no_second_probation=second_probation.why_not(read, deployment, None if newest is None else newest[1], ended),
     )
 
 
@@ -64,24 +64,6 @@ def standing_now(read: Read, config: Config) -> Standing:
 def cause_of(alarm: alarms.AlarmRow) -> str:
     """Which kind of drift it is about, without reading the alarm's slice, which is large."""
     return str(alarm.body.get("evidence", {}).get("cause", "unknown"))
-
-
-def suspect(read: Read, deployment: str) -> rollouts.Rollout | None:
-    """The rollout that promoted the champion; None where what was promoted last does not serve any more."""
-    promoted = [r for r in rollouts.newest(read, deployment, freeze.LOOK_BACK) if r.phase == Phase.PROMOTED.value]
-    newest = max(promoted, key=lambda r: r.ended_at or 0.0, default=None)
-    champion = next(iter(versions.promoted_stack(read, deployment)), None)
-    return newest if newest is not None and champion is not None and champion.version == newest.candidate else None
-
-
-def _no_second(
-    read: Read, deployment: str, promotion: rollouts.Rollout | None, ended: Mapping[str, rollouts.Rollout]
-) -> str:
-    """Why the newest promotion is not compared with what was before it; empty: it may be."""
-    found = suspect(read, deployment) if promotion is not None else None
-    if found is None or promotion is None or found.id != promotion.id:
-        return "nothing_to_compare"
-    return "second_probation_over" if any(r.data.get("promotion") == found.id for r in ended.values()) else ""
 
 
 def _promoted(past: cycles.Cycle, ended: Mapping[str, rollouts.Rollout]) -> rollouts.Rollout | None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 from adapters.job import TrainJob
 from adapters.registry import Registry
 from daemon import cycle as table
-from daemon import ledger
+from daemon import ledger, second_probation
 from daemon.asking import Asking
 from daemon.buffer_build import BufferBuilder, Overrides
 from daemon.config import Config
@@ -32,7 +32,7 @@ from daemon.version_rows import row_of
 from deploy.power import forecast
 from deploy.rollout import FINAL
 from deploy.rollout import Phase as RolloutPhase
-from monitors.alarms import AlarmKind, SliceModel
+from monitors.alarms import SliceModel
 from monitors.gate import GateResult
 from monitors.metrics import Metrics
 
@@ -61,10 +61,10 @@ class Learning:
         newest_slice: Callable[[], SliceModel | None],
         clock: Callable[[], float],
         metrics: Metrics,
-        second_probation: Callable[[Tx, str, str], str] | None = None,
+        start_second: Callable[[Tx, str, str], str] | None = None,
     ) -> None:
-        """``second_probation`` opens the rollout of one, for a cycle and its cause; None: there are none."""
-        self._second_probation = second_probation
+        """``start_second`` opens a second probation for a cycle and its cause; None: there are none."""
+        self._start_second = start_second
         self._newest_slice_of_watch = newest_slice
         self._metrics = metrics
         self._config, self._store, self._registry = config, store, registry
@@ -140,8 +140,8 @@ class Learning:
                 paused=paused,
                 rollout_active=rollout_active,
             )
-        if self._second_probation is None:
-            standing = replace(standing, no_second_probation="nothing_to_compare")
+        if self._start_second is None:
+            standing = replace(standing, no_second_probation=second_probation.NOTHING)
         chosen = table.choose(standing, self._config.cycle, self._clock())
         if chosen.same_cause:
             with self._store.begin() as tx:
@@ -172,11 +172,11 @@ class Learning:
         """The champion that an alarm makes suspected, against the version before it. The alarm is answered only when
         that ends in a rollback: else it goes on to its next action.
         """
-        assert self._second_probation is not None
+        assert self._start_second is not None
         cycle = _new_id()
         try:
             with self._store.begin() as tx:
-                rollout = self._second_probation(tx, cycle, alarm.alarm_id)
+                rollout = self._start_second(tx, cycle, alarm.alarm_id)
                 data: dict[str, Any] = {
                     "overrides": {},
                     "kind": alarm.kind,
@@ -362,10 +362,8 @@ class Learning:
             return
         with self._store.begin() as tx:
             self._move(tx, active, table.Signal.ROLLOUT_ENDED, f"rollout_{row.phase}", {"rollout": row.id})
-            if active.reason == table.SECOND and row.phase == RolloutPhase.ROLLED_BACK.value:
-                for one in alarms.unanswered(tx, self._name):
-                    if one.kind in _OF_REWARDS:  # what users said of a version that is gone
-                        alarms.answer(tx, one.alarm_id, active.id)
+            if row.data.get("promotion"):
+                second_probation.answer(tx, self._name, active.id, RolloutPhase(row.phase))
 
     def _move(
         self,
@@ -392,9 +390,6 @@ class Learning:
 
 class CycleOpen(Exception):
     """The person's: a second cycle was asked for while one runs."""
-
-
-_OF_REWARDS: Final = (AlarmKind.REWARD.value, AlarmKind.FEEDBACK.value)
 
 
 def _new_id() -> str:

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from daemon import ledger
 from daemon.config import Config
-from daemon.cycle_standing import suspect
 from daemon.faults import Refused
 from daemon.promotion_budget import next_config
+from daemon.second_probation import suspect
 from daemon.standing import standing
 from daemon.store import Tx, buffers, cycles, denials, exchanges, rollouts, suspended, versions
 from deploy.fleet import Before
