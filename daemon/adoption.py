@@ -26,6 +26,9 @@ _SIGNALS: Final = {
     **dict.fromkeys(VOID_REASONS, Signal.VOID),
 }
 
+_ROUTED: Final = (*LIVE, Phase.AWAITING_SECOND_PROBATION)
+"""Phases in which the route names the candidate."""
+
 
 def adopt(store: Store, routing: Routing, found: RouteFile | None, deployment: str, now: float) -> int:
     """Bring store and memory up to the route file that the host has; the routing's generation before the rows are read.
@@ -97,9 +100,9 @@ def _take_over(
     served = {route.wanted, None if route.split is None else route.split.candidate}
     reason = _named(file.reason)
     row = rollouts.active(tx, deployment)
-    live = row is not None and Phase(row.phase) in LIVE
-    if row is not None and (row.candidate not in served if live else row.control not in served):
-        target = _ending(file.reason) if live else Phase.ABORTED
+    routed = row is not None and Phase(row.phase) in _ROUTED
+    if row is not None and (row.candidate not in served if routed else row.control not in served):
+        target = _ending(file.reason) if routed else Phase.ABORTED
         rollouts.update_phase(tx, row.id, phase=target.value, reason=reason, at=now, data=row.data, ended=True)
         signal = _signal(reason, target)
         entry = {
@@ -117,7 +120,7 @@ def _take_over(
             deny(tx, deployment, row.candidate, f"rolled_back:{reason}"[:100], _actor(file), now)
             if suspends(target, reason):
                 suspend(tx, deployment, row.id, row.candidate, _actor(file), now)
-    if live and row is not None and route.wanted == row.control:
+    if routed and row is not None and route.wanted == row.control:
         left: Sequence[str] = ()  # the candidate alone
     else:
         stack = [v.version for v in versions.promoted_stack(tx, deployment)]

@@ -97,6 +97,7 @@ def assemble(runtime: Runtime) -> Parts:
         ingest.newest_slice,
         clock,
         metrics,
+        starter.second,
     )
 
     def close() -> None:

@@ -40,11 +40,13 @@ from daemon.trainer_desk import claim, take_report
 from daemon.troubles import LOG, Troubles
 from deploy.agent import Agent, Observation, RouteAck
 from deploy.kill_query import QUIET
-from deploy.rollout import LIVE, IllegalMove, Phase, Signal
+from deploy.rollout import LIVE, STAYS, TABLE, IllegalMove, Phase, Signal
 from deploy.routes import Route
 from deploy.verdict import numbers
 from monitors.metrics import Metrics
 
+AWAITING: Final = (Phase.AWAITING_CANARY, Phase.AWAITING_PROMOTION, Phase.AWAITING_SECOND_PROBATION)
+"""Phases that a person's approval ends."""
 RACES: Final = 5
 """Times that a rollback looks again because somebody at the host was faster."""
 
@@ -138,8 +140,9 @@ class Controller:
             p.rolling.tick(row, p.ingest.observed(), self._seen, policy, generation)
             self._refresh()
         self._rebase()
+        self._rate()
         self._stand_in.tick(self._standing, self._seen, generation)
-        self._holding.tick(self._standing.champion, self._seen, paused, generation)
+        self._holding.tick(self._standing.accepted, self._seen, paused, generation)
         p.learning.tick(self._standing.champion, paused, row is not None)
 
     def _follow(self, row: rollouts.Rollout | None) -> None:
@@ -147,6 +150,12 @@ class Controller:
         if wanted != self._followed:
             self._p.ingest.follow(row)
             self._followed = wanted
+
+    def _rate(self) -> None:
+        """Rewards of the champion are watched, also while others stand in for it or it is compared with another."""
+        live, route = self._standing.live, self._p.routing.route
+        second = live is not None and live.second
+        self._p.ingest.rate(live.candidate if live is not None and second else None if route is None else route.wanted)
 
     def _rebase(self) -> None:
         """After a promotion the then-current traffic becomes the reference: the same cause must not alarm again.
@@ -162,7 +171,7 @@ class Controller:
     def _keep_residents(self) -> None:
         """Champion, rollback targets' top and identity on every replica that answers (R3, A3)."""
         standing = self._standing
-        anchor = self._holding.resident(standing.champion)
+        anchor = self._holding.resident(standing.accepted)
         wanted = [v for v in (standing.champion, standing.previous, self._p.identity, anchor) if v]
         if self._residents.keep(list(dict.fromkeys(wanted)), self._seen.replicas):
             self._seen = self._p.agent.observe()
@@ -271,14 +280,14 @@ class Controller:
             self._refresh()
 
     def promote(self, by: By) -> Json:
-        """Past the statistics: ends in probation, or out of it."""
+        """Past the statistics: ends in probation, or out of it; a champion that is suspected stays."""
         return self._signal(by, Signal.APPROVED, "promoted_by_person", LIVE)
 
     def approve(self, by: By, version: str | None = None, examples: bool = False) -> Json:
         """What the mode made wait; or, with its name, a version that was denied."""
         if version is not None:
             return self._approve(by, version, examples)
-        return self._signal(by, Signal.APPROVED, "approved", (Phase.AWAITING_CANARY, Phase.AWAITING_PROMOTION))
+        return self._signal(by, Signal.APPROVED, "approved", AWAITING)
 
     def _approve(self, by: By, version: str, examples: bool) -> Json:
         self._must_act()
@@ -354,7 +363,7 @@ class Controller:
                 raise Refused(
                     "wrong_phase", f"rollout {row.id} is in phase {phase.value}; this needs one of: {allowed}"
                 )
-            if phase is Phase.PROBATION and signal is Signal.APPROVED:
+            if phase in LIVE and TABLE.get((phase, signal)) in STAYS:
                 self._must_be_proved(row)
             observed = self._p.ingest.observed()
             facts = {} if observed is None else numbers(observed.processes)

@@ -53,6 +53,9 @@ MARK_STATE: Final = "join_mark"
 REBASED_STATE: Final = "rebased_for"
 """The rollout whose promotion the watch last took as the new normal."""
 
+RATED_STATE: Final = "rewards_of"
+"""The version whose rewards are the usual ones."""
+
 
 class Watching(Protocol):
     """What the ingest needs of the monitors."""
@@ -73,6 +76,10 @@ class Watching(Protocol):
 
     def rebase(self, now: float, reason: str) -> None:
         """The then-current traffic becomes the reference."""
+        ...
+
+    def relearn_rewards(self) -> None:
+        """Another version answers: what is usual for rewards is learned anew, the reference of prompts stays."""
         ...
 
     def dump_parts(self) -> dict[str, bytes]:
@@ -104,6 +111,8 @@ class Ingest:
         self.lock = threading.RLock()
         self.evidence: Evidence | None = None
         self.watch: Watching = ports.make_watch({})
+        self._rated: str | None = None
+        """The version whose rewards the watch is shown; None: whoever answers."""
         self._joiner = Joiner(ports.join)
         self._next: dict[Position, int] = {}
         self._lag: Mapping[Position, int] = {}
@@ -228,6 +237,24 @@ class Ingest:
             found = states.get(read, REBASED_STATE)
         return None if found is None else found.decode()
 
+    def rate(self, version: str | None) -> None:
+        """Show the watch rewards of this version alone from now on: what stands in for it, or is compared with it, says
+        nothing of it. Another version than before has its usual level learned anew. None: whoever answers counts.
+        """
+        if version == self._rated:
+            return
+        with self.lock:
+            with self._ports.store.read() as read:
+                before = states.get(read, RATED_STATE)
+            if version is not None and before != version.encode():
+                now = self._ports.clock()
+                with self._ports.store.begin() as tx:
+                    if before is not None:
+                        self.watch.relearn_rewards()
+                        self._store_watch(tx, now)
+                    states.put(tx, RATED_STATE, version.encode(), now)
+            self._rated = version
+
     def newest_slice(self) -> SliceModel | None:
         """The slice of the standing alarm as the traffic since its onset shows it; None without one."""
         with self.lock:
@@ -250,6 +277,8 @@ class Ingest:
             self.watch = self._loaded(
                 "watch", lambda: self._ports.make_watch(parts), lambda: self._ports.make_watch({})
             )
+            rated = states.get(read, RATED_STATE)
+            self._rated = None if rated is None else rated.decode()
             row = rollouts.active(read, self._ports.deployment)
             self.evidence = None if row is None else restore(read, row, self._ports.join)
             self._joiner = self._restored_joiner(read, now)
@@ -381,7 +410,10 @@ class Ingest:
         if found is None:
             return
         reward, sent_at = found
-        if not joined.revision:
+        of_another = self._rated is not None and joined.exchange.version != self._rated
+        if of_another and joined.exchange.arm not in ("canary", "holdback"):
+            batch.counts["rewards_of_other_versions"] += 1
+        elif not joined.revision:
             batch.alarms += self.watch.observe_reward(joined.exchange, reward, sent_at, corrected(joined))
         if self.evidence is not None:
             batch.ticks.append(self.evidence.observe_reward(joined.exchange, reward, sent_at))

@@ -101,13 +101,14 @@ class Routing:
 
         A caller who gave its generation has the next one afterwards: ``generation + 1``. A holdback stays, unless its
         anchor is among what is ``leaving`` (what is rolled back or passed over serves nobody) or serves everybody from
-        now on, other than for a while: ``stands_in_for`` is the version that no replica has.
+        now on, other than for a while: as the control of a split, or for a version that no replica has.
         """
         with self._lock:
             if generation is not None and generation != self.generation:
                 raise Overtaken
             held = None if self.route is None else self.route.holdback
-            gone = leaving if stands_in_for is not None else (*leaving, control)
+            for_a_while = stands_in_for is not None or split is not None
+            gone = leaving if for_a_while else (*leaving, control)
             kept = None if held is None or held.anchor in gone else held
             names = {"deployment": self._deployment, "alias": self._alias}
             live = self._alive(split)

@@ -47,10 +47,19 @@ WAIT_REASONS: Final = frozenset(
         "not_yet_superior_in_slice",
         "in_probation",
         "too_few_units_in_probation",
+        "in_second_probation",
+        "too_few_units_in_second_probation",
         "awaiting_approval",
     }
 )
-PASS_REASONS: Final = frozenset({"non_inferior", "superior_in_slice_and_non_inferior", "no_harm_in_probation"})
+PASS_REASONS: Final = frozenset(
+    {
+        "non_inferior",
+        "superior_in_slice_and_non_inferior",
+        "no_harm_in_probation",
+        "no_harm_in_second_probation",
+    }
+)
 VOIDS: Final[Mapping[str, str]] = MappingProxyType(
     {"sample_ratio": "sample_ratio_mismatch", "feedback_rate": "feedback_rate_differs"}
 )
@@ -111,6 +120,8 @@ def judge(
             return Judgement(*_second_step(state, seen, config), seen)
         case Phase.PROBATION:
             return Judgement(*_probation(units_in_phase, seconds_in_phase, config), seen)
+        case Phase.SECOND_PROBATION:
+            return Judgement(*_second_probation(state, seconds_in_phase, config), seen)
         case _:
             return Judgement(None, "awaiting_approval", seen)
 
@@ -169,3 +180,13 @@ def _probation(units: int, seconds: float, config: RolloutConfig) -> tuple[Signa
     if units < config.min_units_per_arm:
         return None, "too_few_units_in_probation"
     return Signal.NO_HARM, "no_harm_in_probation"
+
+
+def _second_probation(state: Processes, seconds: float, config: RolloutConfig) -> tuple[Signal | None, str]:
+    """Only rated units count: it was begun because of their rewards, and nothing was seen of them before."""
+    if min(state.matured_control, state.matured_canary) < config.min_units_per_arm:
+        late = seconds >= config.probation_s
+        return None, "too_few_units_in_second_probation" if late else "in_second_probation"
+    if state.rewarded >= config.probation_units or seconds >= config.probation_s:
+        return Signal.NO_HARM, "no_harm_in_second_probation"
+    return None, "in_second_probation"

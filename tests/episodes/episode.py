@@ -132,8 +132,12 @@ class Episode:
         """Add what happened in it: what a run has met."""
         tables = self.camera.tables()
         ends.update(r.phase for r in tables.rollouts.values())
+        ends.update(
+            f"second probation {r.phase} {r.reason}" for r in tables.rollouts.values() if r.data.get("promotion")
+        )
         ends.update(f"cycle {c.reason}" for c in tables.cycles.values())
         ends.update(f"rollback {e.reason}" for e in tables.ledger if e.kind == "rollback")
+        ends["unanswered again"] += sum(e.kind == "alarm" for e in tables.ledger)
         ends["crashes"] += self.world.crashes
         ends["suspensions"] += bool(tables.suspended)
 
