@@ -57,6 +57,10 @@ class Routing:
         """Our route in it."""
         return self._route
 
+    def now(self) -> float:
+        """Wall-clock seconds."""
+        return self._clock()
+
     @property
     def epoch(self) -> int:
         """Its epoch; 0 before the first."""
