@@ -12,13 +12,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Final
+from typing import Final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.decisions import Decision
-from adapters.demonstrations import MOST_CHARACTERS, MOST_PAIRS, Pair
+from adapters.demonstrations import DemonstrationsConfig, Pair
 from adapters.examples import Example
 from adapters.selection import Selection, digest_of
 from adapters.similarity import cosines, vectors
@@ -28,23 +27,6 @@ from streams.redact import was_redacted
 STAGE: Final = "demonstrations"
 MOST_POOL: Final = 2000
 """Newest examples that are chosen from: their similarities are a matrix of at most 16 MB."""
-
-
-class DemonstrationsConfig(BaseModel):
-    """Examples in the prompt (in-context learning), tried for a drift of inputs before anything is trained."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    enabled: bool = False
-    """Whether a drift of inputs is first answered with demonstrations. False: while such a version serves, every chat
-    request pays the prompt tokens of all its pairs (most of them from the server's prefix cache), on every replica."""
-    max_pairs: Annotated[int, Field(ge=1, le=MOST_PAIRS)] = 8
-    """Question-answer pairs of a version at most. 8: what further pairs add is small, and each is paid per request."""
-    max_characters: Annotated[int, Field(ge=100, le=MOST_CHARACTERS)] = 4000
-    """Characters of all pairs at most: some 1,000 tokens a request. A pair may take twice its even share."""
-    min_examples: Annotated[int, Field(ge=1)] = 50
-    """Examples in the slice that must survive selection before pairs are chosen. 50: fewer do not show what is usual.
-    The gate needs its own questions beside them."""
 
 
 @dataclass(frozen=True, slots=True)

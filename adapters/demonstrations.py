@@ -43,6 +43,21 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class DemonstrationsConfig(Frozen):
+    """Examples in the prompt (in-context learning), tried for a drift of inputs before anything is trained."""
+
+    enabled: bool = False
+    """Whether a drift of inputs is first answered with demonstrations. False: while such a version serves, every chat
+    request pays the prompt tokens of all its pairs (most of them from the server's prefix cache), on every replica."""
+    max_pairs: Annotated[int, Field(ge=1, le=MOST_PAIRS)] = 8
+    """Question-answer pairs of a version at most. 8: what further pairs add is small, and each is paid per request."""
+    max_characters: Annotated[int, Field(ge=100, le=MOST_CHARACTERS)] = 4000
+    """Characters of all pairs at most: some 1,000 tokens a request. A pair may take twice its even share."""
+    min_examples: Annotated[int, Field(ge=1)] = 50
+    """Examples in the slice that must survive selection before pairs are chosen. 50: fewer do not show what is usual.
+    The gate needs its own questions beside them."""
+
+
 class Pair(Frozen):
     """One question and its right answer, from a recorded exchange."""
 

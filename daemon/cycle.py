@@ -15,7 +15,8 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from daemon.drift_policy import PASSED_OVER, POLICY, Action, Situation, taken
+from adapters.demonstrations import DemonstrationsConfig
+from daemon.drift_policy import DEMONSTRATIONS_OFF, PASSED_OVER, POLICY, Action, Situation, taken
 from deploy.rollout import Phase as RolloutPhase
 from monitors.alarms import AlarmKind
 
@@ -36,6 +37,7 @@ class Signal(StrEnum):
 
     ENOUGH_LABELS = "enough_labels"
     TOO_FEW_LABELS = "too_few_labels"
+    PAIRS_CHOSEN = "pairs_chosen"
     TRAINED = "trained"
     TRAINING_FAILED = "training_failed"
     GATE_PASSED = "gate_passed"
@@ -51,6 +53,7 @@ TABLE: Final[Mapping[tuple[Phase, Signal], Phase]] = MappingProxyType(
     {
         (Phase.COLLECTING, Signal.ENOUGH_LABELS): Phase.TRAINING,
         (Phase.COLLECTING, Signal.TOO_FEW_LABELS): Phase.STOPPED,
+        (Phase.COLLECTING, Signal.PAIRS_CHOSEN): Phase.GATING,  # demonstrations: nothing is trained
         (Phase.TRAINING, Signal.TRAINED): Phase.GATING,
         (Phase.TRAINING, Signal.TRAINING_FAILED): Phase.STOPPED,
         (Phase.GATING, Signal.GATE_PASSED): Phase.ROLLING,
@@ -103,6 +106,7 @@ class CycleConfig(BaseModel):
     """Seconds without a heartbeat after which a training job counts as lost."""
     job_attempts: Annotated[int, Field(ge=1, le=10)] = 3
     """Tries of one training job before the cycle stops with ``training_failed``."""
+    demonstrations: DemonstrationsConfig = DemonstrationsConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,8 @@ class Standing:
     """End of the newest cycle whose version was promoted."""
     asked: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Alarms for which labels were asked: empty while the request is open, then the name of its end."""
+    demonstrated: str = DEMONSTRATIONS_OFF
+    """Why demonstrations are not to be tried now, of ``daemon.drift_policy.PASSED_OVER``; empty when they may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +152,8 @@ class Start:
     """Alarms to be answered with this reason: the newest promotion was about what they saw."""
     ask: tuple[str, ...] = ()
     """Alarms for which labels are to be asked now."""
+    action: Action = Action.ADAPT
+    """What the cycle is to do, where one is to start."""
 
 
 ASKED: Final = "labels_asked"
@@ -170,7 +178,7 @@ REASONS: Final = WAITS | {rule.reason for rule in POLICY} | PASSED_OVER | {ASKED
 
 
 def choose(standing: Standing, config: CycleConfig, now: float) -> Start:
-    """From alarms to adaptation, by ``daemon.drift_policy.POLICY``, with cooldown and never twice for one cause."""
+    """From alarms to a cycle, by ``daemon.drift_policy.POLICY``, with cooldown and never twice for one cause."""
     same = tuple(a.alarm_id for a in standing.alarms if _answered_by_promotion(a, standing))
     alarms = [a for a in standing.alarms if a.alarm_id not in same]
     if not alarms:
@@ -190,14 +198,14 @@ def choose(standing: Standing, config: CycleConfig, now: float) -> Start:
     ask = tuple(name for name in asks if name not in standing.asked)
     if now < cooled_at(standing, config):
         return Start(None, "cooldown", same_cause=same, ask=ask)
-    adapts = [(a, t) for a, t in found if t.action is Action.ADAPT]
-    if not adapts:
+    starts = [(a, t) for a, t in found if t.action in (Action.DEMONSTRATE, Action.ADAPT)]
+    if not starts:
         passed = tuple(name for _, t in found for name in t.passed_over)
         return Start(None, ASKED if asks else passed[0] if passed else "alarm_only_informs", passed, same, ask)
-    alarm, best = min(adapts, key=lambda pair: (pair[1].rule.grace, pair[0].at))
+    alarm, best = min(starts, key=lambda pair: (pair[1].rule.grace, pair[0].at))
     if best.rule.grace and now - alarm.at < config.reward_grace_s:
         return Start(None, "reward_grace", same_cause=same, ask=ask)
-    return Start(alarm.alarm_id, best.rule.reason, best.passed_over, same)
+    return Start(alarm.alarm_id, best.rule.reason, best.passed_over, same, action=best.action)
 
 
 def cooldown_s(standing: Standing, config: CycleConfig) -> float:
@@ -213,7 +221,8 @@ def cooled_at(standing: Standing, config: CycleConfig) -> float:
 def _passed(alarm: OpenAlarm, standing: Standing) -> dict[Action, str]:
     """Actions that are not taken for this alarm now."""
     ended = standing.asked.get(alarm.alarm_id)
-    return {Action.ASK_FOR_LABELS: ended} if ended else {}
+    asked = {Action.ASK_FOR_LABELS: ended} if ended else {}
+    return asked | ({Action.DEMONSTRATE: standing.demonstrated} if standing.demonstrated else {})
 
 
 def _answered_by_promotion(alarm: OpenAlarm, standing: Standing) -> bool:

@@ -8,6 +8,7 @@ from typing import Final
 from daemon import freeze, label_requests
 from daemon.config import Config
 from daemon.cycle import OpenAlarm, Standing
+from daemon.drift_policy import DEMONSTRATIONS_OFF, DEMONSTRATIONS_STOPPED, Action, demonstrated
 from daemon.store import Read, alarms, cycles, rollouts, states
 from deploy.rollout import Phase
 from monitors.alarms import AlarmKind
@@ -34,10 +35,11 @@ def cycle_standing(
         rollout_active=rollout_active,
         paused=paused,
         may_train=config.mode != "observe",
-        last_end=max((c.changed_at for c in past if not c.active), default=None),
+        last_end=max((c.changed_at for c in past if not c.active and not _goes_on(c)), default=None),
         rollbacks_same_cause=freeze.in_a_row(past, ended, freeze.thawed_after(read)),
         last_promoted=max((c.changed_at for c in past if _promoted(c, ended)), default=None),
         asked=label_requests.by_alarm(label_requests.load(read)),
+        demonstrated=_demonstrated(past, ended) if config.cycle.demonstrations.enabled else DEMONSTRATIONS_OFF,
     )
 
 
@@ -57,6 +59,26 @@ def standing_now(read: Read, config: Config) -> Standing:
 def cause_of(alarm: alarms.AlarmRow) -> str:
     """Which kind of drift it is about, without reading the alarm's slice, which is large."""
     return str(alarm.body.get("evidence", {}).get("cause", "unknown"))
+
+
+def demonstrates(cycle: cycles.Cycle) -> bool:
+    """Whether a cycle tries examples in the prompt instead of training."""
+    return cycle.data.get("action") == Action.DEMONSTRATE.value
+
+
+def _demonstrated(past: Sequence[cycles.Cycle], ended: Mapping[str, rollouts.Rollout]) -> str:
+    """Why demonstrations are not to be tried: the newest cycle that no person asked for tried them, in vain. Once
+    another one ended, a new alarm is a new cause.
+    """
+    newest = next((c for c in past if c.cause != freeze.MANUAL), None)
+    if newest is None or newest.active or not demonstrates(newest) or _promoted(newest, ended):
+        return ""
+    return demonstrated(newest.reason) or DEMONSTRATIONS_STOPPED
+
+
+def _goes_on(cycle: cycles.Cycle) -> bool:
+    """Whether its alarm goes on at once: what met no user needs no rest."""
+    return demonstrates(cycle) and "rollout" not in cycle.data and demonstrated(cycle.reason) is not None
 
 
 def _promoted(past: cycles.Cycle, ended: Mapping[str, rollouts.Rollout]) -> bool:

@@ -37,17 +37,50 @@ class Situation(StrEnum):
 
 ABSENT: Final = MappingProxyType(
     {
-        Action.DEMONSTRATE: "demonstrations_not_built",
         Action.ROLL_BACK: "rollback_after_probation_is_a_persons",
     }
 )
-"""Actions that no code takes, and the name under which they are passed over: homeostat has no examples in prompts, and
-the usual level of rewards is learned anew from a promoted version's own replies: a fall below it cannot tell the
-version from the world."""
+"""Actions that no code takes, and the name under which they are passed over: the usual level of rewards is learned anew
+from a promoted version's own replies: a fall below it cannot tell the version from the world."""
+DEMONSTRATIONS_OFF: Final = "demonstrations_off"
+DEMONSTRATED: Final = MappingProxyType(
+    {
+        "too_few_labels": "demonstrations_too_few",
+        "no_demonstrations": "demonstrations_too_few",
+        "denied_version": "demonstrations_gate_stopped",
+        "suspended_examples": "demonstrations_gate_stopped",
+        "underpowered": "demonstrations_underpowered",
+        "rollout_rolled_back": "demonstrations_not_promoted",
+        "rollout_denied": "demonstrations_not_promoted",
+        "rollout_inconclusive": "demonstrations_not_promoted",
+    }
+)
+"""How a cycle ended that tried demonstrations, and the name under which they are passed over then: its alarm goes on to
+the next action. ``gate_`` and any verdict of the gate but its pass is ``demonstrations_gate_stopped``."""
+DEMONSTRATIONS_STOPPED: Final = "demonstrations_stopped"
+"""The same for every other end, a person's or that of its champion: nothing follows for its alarm by itself."""
 PASSED_OVER: Final = frozenset(
-    {*ABSENT.values(), "labels_enough", "labels_satisfied", "labels_timed_out", "labels_superseded"}
+    {
+        *ABSENT.values(),
+        *DEMONSTRATED.values(),
+        DEMONSTRATIONS_OFF,
+        DEMONSTRATIONS_STOPPED,
+        "labels_enough",
+        "labels_satisfied",
+        "labels_timed_out",
+        "labels_superseded",
+    }
 )
 """Every name under which an action is passed over; docs/decisions.md says what each means."""
+
+
+def demonstrated(reason: str) -> str | None:
+    """The name under which demonstrations are passed over after a cycle with them ended for ``reason``; None where its
+    alarm is not to go on to the next action.
+    """
+    if reason.startswith("gate_") and reason != "gate_passed":
+        return "demonstrations_gate_stopped"
+    return DEMONSTRATED.get(reason)
 
 
 @dataclass(frozen=True, slots=True)

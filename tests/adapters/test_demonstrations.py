@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from adapters.base_shape import BaseShape
-from adapters.demonstration_choice import DemonstrationsConfig, choose_pairs, demonstrated
+from adapters.demonstration_choice import choose_pairs, demonstrated
 from adapters.demonstrations import (
     DEMONSTRATIONS_NAME,
     Demonstrations,
+    DemonstrationsConfig,
     DemonstrationsInvalid,
     Pair,
     read_demonstrations,

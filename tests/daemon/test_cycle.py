@@ -23,7 +23,7 @@ from daemon.cycle import (
     collecting,
     move,
 )
-from daemon.drift_policy import ABSENT, PASSED_OVER, POLICY, Action, Situation, taken
+from daemon.drift_policy import ABSENT, DEMONSTRATED, PASSED_OVER, POLICY, Action, Situation, demonstrated, taken
 from daemon.label_requests import ENDS, OUT_OF_REACH
 from monitors.alarms import AlarmKind
 
@@ -80,7 +80,7 @@ def test_the_policy_names_why_it_starts_or_does_not(standing: Standing, alarm: s
 
 
 def test_what_is_not_there_yet_is_passed_over_by_name_and_answered_alarms_are_named() -> None:
-    assert choose(FREE, CONFIG, 100.0).passed_over == ("demonstrations_not_built",)
+    assert choose(FREE, CONFIG, 100.0).passed_over == ("demonstrations_off",)
     soon = choose(replace(FREE, alarms=(CHANGED,), last_promoted=1.0), CONFIG, 100.0)
     assert soon.passed_over == ("rollback_after_probation_is_a_persons",)
     late = choose(replace(FREE, alarms=(replace(CHANGED, at=4000.0),), last_promoted=1.0), CONFIG, 5000.0)
@@ -88,6 +88,37 @@ def test_what_is_not_there_yet_is_passed_over_by_name_and_answered_alarms_are_na
     newer = replace(INPUT, at=60.0)
     mixed = choose(replace(FREE, alarms=(CHANGED, newer), last_promoted=50.0), CONFIG, 100.0)
     assert mixed.same_cause == ("a-changed",) and mixed.alarm_id == "a-input"
+
+
+def test_demonstrations_come_first_where_they_are_allowed_and_training_follows_them() -> None:
+    first = choose(replace(FREE, demonstrated=""), CONFIG, 100.0)
+    assert (first.alarm_id, first.action, first.passed_over) == ("a-input", Action.DEMONSTRATE, ())
+    for tried in sorted(set(DEMONSTRATED.values())):
+        then = choose(replace(FREE, demonstrated=tried), CONFIG, 100.0)
+        assert (then.action, then.passed_over) == (Action.ADAPT, (tried,))
+    changed = choose(replace(FREE, alarms=(CHANGED,), demonstrated=""), CONFIG, 100.0)
+    assert changed.action is Action.ADAPT, "examples of what is right now cannot unteach what was"
+    after = replace(FREE, rollbacks_same_cause=1, demonstrated="", asked={"a-input": "labels_satisfied"})
+    assert choose(after, CONFIG, 100.0).action is Action.ADAPT, "not a second time after a rollback"
+
+
+@pytest.mark.parametrize(
+    ("reason", "name"),
+    [
+        ("gate_new_desk_not_better", "demonstrations_gate_stopped"),
+        ("gate_too_few_new", "demonstrations_gate_stopped"),
+        ("gate_passed", None),
+        ("underpowered", "demonstrations_underpowered"),
+        ("no_demonstrations", "demonstrations_too_few"),
+        ("rollout_rolled_back", "demonstrations_not_promoted"),
+        ("rollout_promoted", None),
+        ("rollout_aborted", None),
+        ("aborted_by_person", None),
+        ("champion_left", None),
+    ],
+)
+def test_whatever_ends_demonstrations_but_people_and_promotion_leads_on(reason: str, name: str | None) -> None:
+    assert demonstrated(reason) == name
 
 
 def test_labels_are_asked_for_once_an_alarm_and_not_while_paused() -> None:
