@@ -78,7 +78,9 @@ def gather(
     progress: Callable[[int, int], None],
     trained: bool = True,
 ) -> GateEvidence:
-    """Ask, compare, count; ``trained``: whether the candidate has weights of its own. Raises what the replier raises: no evidence is not a verdict."""
+    """Ask, compare, count. ``trained``: whether the candidate has weights of its own. Raises what the replier raises:
+    no evidence is not a verdict.
+    """
     pairs: dict[Kind, list[tuple[bool, bool]]] = {"old": [], "new": []}
     replies: list[tuple[str, str]] = []
     done = 0
