@@ -157,15 +157,6 @@ class Registry:
             raise UnknownVersion(f"no version {version} in {self.root}")
         return folder
 
-    def stands_on(self, version: str) -> str:
-        """The adapter that answers under a version: what its demonstrations stand on, else itself.
-
-        Raises UnknownVersion and ManifestInvalid.
-        """
-        manifest = self.manifest(version)
-        below = manifest.parent if manifest.kind == "demonstrations" else None
-        return below or version
-
     def manifest(self, version: str) -> Manifest:
         """The verified manifest of a version. Raises UnknownVersion and ManifestInvalid."""
         manifest = read_manifest(self.path(version))
