@@ -17,6 +17,7 @@ from adapters.training_config import ALL_TARGETS
 from daemon.cli import output
 from daemon.controller import Controller
 from daemon.explain.subject import explain
+from daemon.faults import Refused
 from daemon.ingest import Ingest
 from daemon.rolling import suspend
 from daemon.store import Store, alarms, buffers, cycles, denials, jobs, ledger, rollouts, suspended, versions
@@ -351,3 +352,21 @@ def test_suspension_by_hand_covers_the_pairs_alone(make: MakeDemos) -> None:
     with demos.bench.store.begin() as tx:
         assert suspend(tx, "support", "r", str(cycle.data["version"]), "me", 1.0) == 4
     assert json.dumps(dict(cycle.data), default=str).count(RIGHT[TOPICS[0]]) == 0, "ids and numbers, never text"
+
+
+@pytest.mark.slow
+def test_nobody_is_routed_to_pairs_while_what_they_stand_on_is_denied(make: MakeDemos) -> None:
+    demos = make()
+    gating = shown(demos, phase="gating")
+    name = str(gating.data["version"])
+    with demos.bench.store.begin() as tx:
+        denials.deny(tx, "support", demos.identity, reason="test", actor="me", at=1.0)
+    stopped = demos.tick_until("stopped", "the gate")
+    assert stopped.reason == "denied_version"
+    with demos.bench.store.begin() as tx:
+        denials.deny(tx, "support", name, reason="test", actor="me", at=1.0)
+    with pytest.raises(Refused) as refused:
+        demos.controller.approve(ME, name)
+    assert refused.value.reason == "denied_version" and demos.identity in str(refused.value)
+    demos.controller.approve(ME, demos.identity)
+    assert demos.controller.approve(ME, name)["version"] == name
