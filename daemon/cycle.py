@@ -254,6 +254,14 @@ class Collected:
     waited_s: float
 
 
+def waits_for(config: CycleConfig, *, shows: bool, manual: bool) -> CycleConfig:
+    """The config with the labels that a cycle waits for: few where they are only shown, any where a person asked."""
+    if shows:
+        few = config.demonstrations.min_examples
+        return config.model_copy(update={"min_labels": few, "min_selected": few})
+    return config.model_copy(update={"min_labels": 1}) if manual else config
+
+
 def collecting(collected: Collected, config: CycleConfig) -> tuple[Signal | None, str]:
     """Whether the labels suffice."""
     enough, late = collected.labels >= config.min_labels, collected.waited_s >= config.label_deadline_s

@@ -192,7 +192,8 @@ class Learning:
         inside = _slice_of(active)
         since = float(active.data.get("alarm_at", active.started_at)) - self._config.cycle.history_s
         labels = self._labels.count(inside, since, now)
-        least, waited = self._least(active), now - active.started_at
+        shows, waited = demonstrates(active), now - active.started_at
+        least = table.waits_for(self._config.cycle, shows=shows, manual=active.cause == MANUAL)
         wanted = labels >= least.min_labels and labels >= 1.1 * self._tried_at
         due = wanted or waited >= self._config.cycle.label_deadline_s
         selected = None
@@ -202,7 +203,7 @@ class Learning:
             active = self._refit(active)
             inside = _slice_of(active)
             overrides = Overrides.parse(self._config, active.data["overrides"])
-            show = {"show": self._config.cycle.demonstrations} if demonstrates(active) else {}
+            show = {"show": self._config.cycle.demonstrations} if shows else {}
             built = self._builder.build(active, inside, champion, overrides, now, **show)
             late = waited >= self._config.cycle.label_deadline_s
             selected = built.new if late or built.questions_for(self._config.gate) else 0
@@ -210,7 +211,7 @@ class Learning:
         if signal is None:
             return
         if signal is table.Signal.ENOUGH_LABELS and built is not None:
-            if demonstrates(active):
+            if shows:
                 self._demonstrate(active, built, champion, now)
                 return
             with self._store.begin() as tx:
@@ -222,17 +223,9 @@ class Learning:
             return
         with self._store.begin() as tx:
             self._move(tx, active, signal, reason, {"labels": labels, "selected": selected or 0})
-            if not demonstrates(active):  # what follows demonstrations collects for itself
+            if not shows:  # what follows demonstrations collects for itself
                 lacking = max(least.min_labels - labels, least.min_selected - (selected or 0))
                 self._asking.for_cycle(tx, active, "training", lacking)
-
-    def _least(self, active: cycles.Cycle) -> table.CycleConfig:
-        """What this cycle waits for."""
-        config = self._config.cycle
-        if demonstrates(active):
-            few = config.demonstrations.min_examples
-            return config.model_copy(update={"min_labels": few, "min_selected": few})
-        return config.model_copy(update={"min_labels": 1}) if active.cause == MANUAL else config
 
     def _demonstrate(self, active: cycles.Cycle, built: Built, champion: str | None, now: float) -> None:
         """Make the version; with nothing to show the cycle ends, and its alarm goes on to the next action."""
