@@ -22,6 +22,7 @@ from adapters.examples import Example
 from adapters.selection import Selection, digest_of
 from adapters.similarity import cosines, vectors
 from adapters.stages.stage import Reason
+from streams.events import Message
 from streams.redact import was_redacted
 
 STAGE: Final = "demonstrations"
@@ -54,15 +55,16 @@ def choose_pairs(examples: Sequence[Example], config: DemonstrationsConfig) -> C
     free = np.ones(len(pool), np.bool_)
     chosen: list[Example] = []
     room = config.max_characters
+    size = np.asarray([_pair(e).characters for e in pool], np.int64)
     while len(chosen) < config.max_pairs:
-        free &= np.asarray([_pair(e).characters <= room for e in pool], np.bool_)
+        free &= size <= room
         if not free.any():
             break
         gains = np.where(free, np.maximum(alike - covered, 0.0).sum(axis=1), -1.0)
         best = int(gains.argmax())  # the first of equals: the newest
         chosen.append(pool[best])
         covered = np.maximum(covered, alike[best])
-        room -= _pair(pool[best]).characters
+        room -= int(size[best])
         free &= np.asarray([e.identity != pool[best].identity for e in pool], np.bool_)
     for example in chosen:
         del left[example.exchange_id]
@@ -95,9 +97,11 @@ def _decision(decision: Decision, choice: Choice) -> Decision:
 
 def _unfit(example: Example, config: DemonstrationsConfig) -> Reason | None:
     """Why an example cannot be shown to other users at all; None when it can."""
-    turns = [m for m in example.messages if m.role not in ("system", "developer")]
-    if len(turns) != 1 or turns[0].role != "user" or not turns[0].content.strip() or not example.target:
+    turns = _turns(example)
+    if len(turns) != 1 or turns[0].role != "user":
         return Reason.SEVERAL_TURNS  # an answer that hangs on what was said before answers nobody else
+    if not turns[0].content.strip() or not (example.target or "").strip():
+        return Reason.EMPTY
     pair = _pair(example)
     if was_redacted(pair.question) or was_redacted(pair.answer):
         return Reason.REDACTED
@@ -105,7 +109,10 @@ def _unfit(example: Example, config: DemonstrationsConfig) -> Reason | None:
     return Reason.TOO_LONG if pair.characters > min(2 * fair, config.max_characters) else None
 
 
+def _turns(example: Example) -> list[Message]:
+    return [m for m in example.messages if m.role not in ("system", "developer")]
+
+
 def _pair(example: Example) -> Pair:
-    return Pair(
-        exchange_id=example.exchange_id, question=example.messages[-1].content, answer=(example.target or "").strip()
-    )
+    question, answer = _turns(example)[0].content, (example.target or "").strip()
+    return Pair(exchange_id=example.exchange_id, question=question, answer=answer)

@@ -61,7 +61,7 @@ class DemonstrationsConfig(Frozen):
 class Pair(Frozen):
     """One question and its right answer, from a recorded exchange."""
 
-    exchange_id: Annotated[str, Field(min_length=1, max_length=64)]
+    exchange_id: Annotated[str, Field(min_length=1, max_length=256)]
     question: Annotated[str, Field(min_length=1)]
     answer: Annotated[str, Field(min_length=1)]
 

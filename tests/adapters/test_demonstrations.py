@@ -70,6 +70,15 @@ def test_every_example_that_is_not_shown_has_its_reason_and_an_identity_shows_on
     assert set(found.left) == {e.exchange_id for e in (*odd, *mine)} - {found.chosen[0].exchange_id}
 
 
+def test_a_question_is_what_its_user_asked_wherever_the_system_speaks() -> None:
+    turns = (("system", "be kind"), ("user", TOPICS[0]), ("system", "be brief"))
+    asks = replace(asked(1, 0), messages=tuple(Message(role=role, content=text) for role, text in turns))
+    selection = replace(chosen_from([asked(n, 0) for n in range(30)]), new=(asks,))
+    ((pair,), blank) = demonstrated(selection, CONFIG, 7)[1], replace(asks, target="  ")
+    assert (pair.question, pair.answer) == (TOPICS[0], "answer 0")
+    assert choose_pairs([blank], CONFIG).left == {"x000001": Reason.EMPTY}
+
+
 def test_all_pairs_stay_within_the_characters_and_nothing_is_chosen_where_nothing_fits() -> None:
     tight = DemonstrationsConfig(enabled=True, max_pairs=8, max_characters=200)
     long = [asked(n, n % 3, "x" * 10) for n in range(40)]
