@@ -94,6 +94,8 @@ class FakeServer:
 
     asked: list[Asked] = field(default_factory=list[Asked])
     behave: Callable[[str], int | Exception | None] = lambda model: None
+    refuse: Callable[[bytes], bool] = lambda body: False
+    """Whether a body is answered with 400, as one that is too long is."""
     before_reply: Callable[[], Any] | None = None
     names: tuple[str, ...] = ("support", "support-base", CHAMPION, CANDIDATE)
 
@@ -115,7 +117,7 @@ class FakeServer:
     async def _generate(self, body: bytes, send: Send) -> None:
         request = json.loads(body)
         model = str(request.get("model"))
-        behaviour = self.behave(model)
+        behaviour = 400 if self.refuse(body) else self.behave(model)
         if isinstance(behaviour, Exception):
             raise behaviour
         if behaviour is not None:
