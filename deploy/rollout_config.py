@@ -59,7 +59,7 @@ class RolloutConfig(BaseModel):
     """Share of the new version in probation; the rest stays on previous as the yardstick."""
     share_second_probation: Annotated[float, Field(gt=0, lt=1)] = 0.50
     """Share of the champion in a second probation, when it is suspected soon after its promotion. Half decides soonest:
-    a loss of 20 points is found after 237 rated units (median; 1,110 at 95 %), one of 10 points after 739."""
+    a loss of 20 points is found after 237 rated units (median; 1,110 at 95 %), one of 10 points after 752."""
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     """Chance of a wrong verdict per decision; every threshold is 1/alpha."""
     alpha_promote: Annotated[float, Field(gt=0, lt=0.5)] | None = None

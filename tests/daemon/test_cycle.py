@@ -63,6 +63,16 @@ def test_every_open_phase_can_be_aborted_and_nothing_leaves_an_ended_one() -> No
         (replace(FREE, alarms=(CHANGED,)), "a-changed", "concept_drift"),
         (replace(FREE, alarms=(CHANGED,), last_promoted=1.0), "a-changed", "second_probation"),
         (replace(FREE, alarms=(CHANGED, INPUT), last_promoted=1.0), "a-changed", "second_probation"),
+        (
+            replace(FREE, alarms=(replace(FEEDBACK, cause="changed_answers"), CHANGED), last_promoted=1.0),
+            "a-changed",
+            "second_probation",
+        ),
+        (
+            replace(FREE, alarms=(replace(FEEDBACK, cause="changed_answers"),), last_promoted=1.0),
+            "a-feedback",
+            "second_probation",
+        ),
         (replace(FREE, alarms=(CHANGED,), last_promoted=1.0, last_end=99.0), "a-changed", "second_probation"),
         (replace(FREE, alarms=(replace(CHANGED, at=99.0),), last_promoted=1.0), "a-changed", "second_probation"),
         (replace(FREE, alarms=(CHANGED,), last_promoted=1.0, no_second_probation="x"), "a-changed", "concept_drift"),

@@ -95,6 +95,7 @@ def test_a_failing_candidate_with_pairs_is_replaced_by_control_with_its_own(worl
     candidate, _ = put(artifacts, CANDIDATE, PAIRS[:1])
     control, _ = put(artifacts, CHAMPION, PAIRS[1:])
     share = split(share=0.999999).model_copy(update={"candidate": candidate})
+    world.tell((candidate,))
     assert world.push(route(control, share)).status == 200
     world.server.behave = lambda model: 503 if model == CANDIDATE else None
     assert world.chat().status == 200

@@ -25,6 +25,17 @@ ROLLBACK_BARS = {
 }
 
 
+# (share, effect): sessions played at most, rated units to the rollback
+SECOND_BARS = {
+    (0.5, -0.2): (1500, 260),
+    (0.5, -0.1): (3500, 900),
+    (0.5, -0.05): (2100, None),
+    (0.5, 0.0): (2100, None),
+    (0.95, -0.2): (4500, None),
+    (0.95, -0.1): (9000, None),
+}
+
+
 def cells(runs: int) -> list[Cell]:
     """Every measurement, longest first within its kind."""
     many, slower = 5 * runs, processes.slower_times(1.5)
@@ -39,6 +50,10 @@ def cells(runs: int) -> list[Cell]:
             made.append((rollouts.plain, (preset, name, many, 3000)))
         made += [(rollouts.stressed, (preset, name, runs, 1000)) for name in rollouts.STRESSES]
         made.append((rollouts.promoted, (preset, max(runs // 2, 20))))
+    made += [
+        (rollouts.second, (s, e, sessions, runs if s < 0.9 else max(runs // 4, 20), bar))
+        for (s, e), (sessions, bar) in SECOND_BARS.items()
+    ]
     made += [(rivals.rivals, (name, 0.0, runs)) for name in ("plain", "ramp and drift")]
     made += [(rivals.rivals, ("plain", effect, runs)) for effect in (-0.05, -0.1, -0.2)]
     return made

@@ -78,6 +78,21 @@ def promoted(preset: Preset, runs: int) -> list[Line]:
     return lines
 
 
+def second(share: float, effect: float, sessions: int, runs: int, bar: float | None = None) -> list[Line]:
+    """Rated units until a champion that is worse by ``effect`` goes back in a second probation, which is let go on; and
+    how many did within the units that end it.
+    """
+    ends = RolloutConfig().probation_units
+    config = RolloutConfig(share_second_probation=share, probation_units=10**9, probation_s=1e9, deadline_s=1e9)
+    world = World(effect=effect, slow=0.0)
+    courses = [simulate(world, config, seed, sessions, Phase.SECOND_PROBATION) for seed in range(runs)]
+    steps = [course.reached(Phase.ROLLED_BACK) for course in courses]
+    found = [float("inf") if step is None else float(step.rewarded) for step in steps]
+    name = f"second probation at {share:.0%}, {100.0 * effect:+.0f} pp"
+    within = rate(f"{name}: back within {ends}", sum(f <= ends for f in found), runs, None if effect else ACCEPT)
+    return [within, median(f"{name}: rated units to rollback", found, bar)] if effect else [within]
+
+
 def _units(course: Course, phase: Phase) -> float:
     step = course.reached(phase)
     return float("inf") if step is None else float(step.assigned)
