@@ -38,7 +38,7 @@ _PATIENT_LOOKS, _HOPE = 2, 0.25
 """From this look on (the third) a suspicion with a larger p-value is dismissed early, so that the watch looks again."""
 _BEFORE_RISING = 16
 """Events before the bets began to win that are held to belong to the drift, too."""
-_STRANGE_EVERY = 8
+_STRANGE_EVERY = 4
 """Events between two counts of the strange prompts, which cost a tenth of a millisecond each."""
 _INFORMERS = {"latency": AlarmKind.LATENCY, "reply_length": AlarmKind.BEHAVIOUR}
 

@@ -31,10 +31,10 @@ class WatchConfig(BaseModel):
     """Events before the suspicion that the confirming classifier learns from."""
     confirm_sizes: tuple[int, ...] = (16, 40, 80, 240)
     """Events after a suspicion at which the confirmation is tried on what came since the last look. The looks share the
-    level; a strong drift is confirmed at the first, one of a tenth of the traffic at the last."""
+    level; a strong drift is confirmed at the first, one of a tenth of the traffic at the second to the last."""
     slice_events: Annotated[int, Field(ge=16)] = 144
     """Most events after a suspicion that a confirmed alarm waits for, so that its slice has prompts to learn from."""
-    slice_strange: Annotated[int, Field(ge=1)] = 32
+    slice_strange: Annotated[int, Field(ge=1)] = 28
     """Strange prompts, above the usual share of them, with which it waits no longer."""
     recent_size: Annotated[int, Field(ge=500, le=20_000)] = 2000
     """Newest prompts that are kept, for slices and for the next reference."""

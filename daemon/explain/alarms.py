@@ -129,9 +129,11 @@ def _words(row: alarms.AlarmRow, evidence: dict[str, Any]) -> str:
         )
         return f"{told} {_CAUSES.get(cause_of(row), '')}".rstrip()
     verdict = "confirmed it" if row.confirmed else "did not confirm it"
+    novelty = evidence.get("test") == "novelty"
+    test, few = ("the novelty of", ", which few strange ones hardly move") if novelty else ("a classifier tried on", "")
     return (
-        f"A detector suspected drift, and a classifier tried on {evidence.get('fresh', '–')} fresh prompts {verdict} "
-        f"(AUC {_number(evidence, 'auc')}, .5 is chance)."
+        f"A detector suspected drift, and {test} {evidence.get('fresh', '–')} fresh prompts {verdict} "
+        f"(AUC {_number(evidence, 'auc')}, .5 is chance{few})."
     )
 
 

@@ -143,6 +143,10 @@ def test_equal_arms_are_seldom_told_apart_under_a_ramp_and_drift(spec: ContrastS
 def test_stored_by_another_release_is_refused() -> None:
     with pytest.raises(ValueError, match="5 log-wealths"):
         ContrastState.from_dict({**ContrastState().to_dict(), "log_wealth": [0.0]})
+    older = {key: value for key, value in ContrastState().to_dict().items() if key != "stakes"}
+    for stored in (older, {**older, "stakes": "0.03:0.1 0.075:0.42 0.15:0.28 0.28:0.16 0.6:0.04"}):
+        with pytest.raises(ValueError, match="another release"):
+            ContrastState.from_dict(stored)
 
 
 @pytest.mark.parametrize("margin", [-0.1, 1.0, math.nan])
