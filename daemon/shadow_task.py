@@ -15,7 +15,7 @@ from typing import Final
 
 from adapters.examples import CONFIRMED_AT, example_of
 from daemon.gate_run import CONCURRENCY
-from daemon.soak_task import Messages, Replier, answered
+from daemon.mirrored import Replier, Request, again, answered
 from daemon.store import Read, Store, buffers, exchanges, feedback, rollouts, shadow_scores, suspended, versions
 from deploy.driver import DriverError
 from deploy.driver_errors import ControlRefused, UnknownModel, Unreachable
@@ -46,10 +46,8 @@ class _Target:
     """A judged exchange and what a right reply to it is. Lives in memory only."""
 
     judged: Judged
-    messages: Messages
+    request: Request
     text: str
-    tokens: int
-    """Tokens that the candidate may take."""
 
 
 class ShadowTask:
@@ -137,7 +135,10 @@ class ShadowTask:
     def _right(self, candidate: str, target: _Target) -> bool | None:
         """Whether the candidate's reply is the target; None where the server fails on it. Raises ``AWAY``."""
         try:
-            return same_reply(self._replier.reply(candidate, target.messages, target.tokens), target.text)
+            asked = target.request
+            return same_reply(
+                self._replier.reply(candidate, asked.messages, asked.max_tokens, asked.sampling), target.text
+            )
         except AWAY:
             raise
         except DriverError:
@@ -216,6 +217,7 @@ def _target(exchange: Exchange, counted: list[Feedback], reward: float | None) -
         return None
     if any(was_redacted(text) for text in (example.target, *(m.content for m in exchange.messages))):
         return None  # the champion saw what stood there, the candidate would see the label
-    messages = [m.model_dump() for m in exchange.messages]
+    if exchange.sampling is not None and not exchange.sampling.repeatable:
+        return None  # a tool, a format or a stop of the client's made the reply what it was
     judged = Judged(exchange.exchange_id, exchange.identity, corrected, exchange.received_at)
-    return _Target(judged, messages, example.target, length + 32)
+    return _Target(judged, again(exchange, length + 32), example.target)

@@ -35,20 +35,11 @@ from streams.sqlite_log import SqliteSource
 from streams.sqlite_sink import SqliteSink
 from tests.daemon.events import exchange, feedback
 from tests.daemon.fake_host import FakeHost, FakeReplica
+from tests.daemon.fake_replier import FakeReplier
 from tests.daemon.test_ingest import CountingWatch
 
 IDENTITY, NEW, OLD = "support-000000000000", "support-bbbbbbbbbbbb", "support-aaaaaaaaaaaa"
 ME = By("tester", "because")
-
-
-class SilentReplier:
-    """Answers nothing of interest; the gate is not under test here."""
-
-    def reply(self, version: str, messages: object) -> str:
-        return "reply"
-
-    def wait_until_quiet(self) -> None:
-        return None
 
 
 @dataclass
@@ -109,7 +100,7 @@ agent: {{replicas: [{{name: replica-0, url: "http://127.0.0.1:1"}}, {{name: repl
             config.gate,
             self.host,
             residency,
-            SilentReplier(),
+            FakeReplier(),
             ("support-base",),
             builder.holdout_file,
             lambda _v: None,

@@ -2,53 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from daemon.mirrored import Request
 from daemon.soak_task import SYNTHETIC, Soaked, SoakTask, soak
 from daemon.store import Store, exchanges, ledger
 from deploy.driver_errors import ControlRefused, DriverError, NotFinite, ServerFailed, UnknownModel, Unreachable
 from deploy.rollout import Phase
+from streams.events import Sampling
 from tests.daemon.events import exchange
+from tests.daemon.fake_replier import FakeReplier, Say
 from tests.daemon.loop_bench import NEW, LoopBench
 from tests.waiting import wait_until
 
-Say = Callable[[str], str]
 
-
-class FakeReplier:
-    """Answers by a function of the last message and remembers what it was asked."""
-
-    def __init__(self, say: Say = lambda _text: "fine", error: DriverError | None = None) -> None:
-        self.say, self.error = say, error
-        self.asked: list[str] = []
-        self.quiet = 0
-        self.tokens: list[int] = []
-
-    def reply(
-        self,
-        version: str,
-        messages: Sequence[dict[str, str]],
-        max_tokens: int = 64,
-        *,
-        must_be_finite: bool = False,
-    ) -> str:
-        assert version == NEW
-        assert must_be_finite
-        self.asked.append(messages[-1]["content"])
-        self.tokens.append(max_tokens)
-        if self.error is not None:
-            raise self.error
-        return self.say(messages[-1]["content"])
-
-    def wait_until_quiet(self) -> None:
-        self.quiet += 1
-
-
-def recorded(count: int) -> list[tuple[list[dict[str, str]], int]]:
-    return [([{"role": "user", "content": f"question {n}"}], 8) for n in range(count)]
+def recorded(count: int, sampling: Sampling | None = None) -> list[Request]:
+    return [Request([{"role": "user", "content": f"question {n}"}], 8, sampling) for n in range(count)]
 
 
 def on_recorded(reply: str) -> Say:
@@ -62,6 +33,7 @@ def test_a_candidate_that_answers_everything_passes_and_the_counts_are_told() ->
     assert found == Soaked("", len(SYNTHETIC), 16)
     assert found.reason == "effect_proved_and_soaked"
     assert replier.quiet == len(replier.asked) == len(SYNTHETIC) + 16, "no request before the replica was quiet"
+    assert (replier.versions, replier.finite) == ({NEW}, {True})
 
 
 @pytest.mark.parametrize("count", [0, 16])
@@ -86,6 +58,13 @@ def test_empty_replies_to_what_was_answered_before_fail_it() -> None:
     assert soak(FakeReplier(lambda t: "" if t == "question 3" else "x"), NEW, recorded(16)).failed == ""
 
 
+@pytest.mark.parametrize(("temperature", "final"), [(0.0, True), (0.7, False), (None, False)])
+def test_empty_replies_that_may_be_chance_are_no_last_word(temperature: float | None, final: bool) -> None:
+    """Where the server's own default draws, nobody knows that it does not."""
+    found = soak(FakeReplier(on_recorded("")), NEW, recorded(16, Sampling(temperature=temperature)))
+    assert (found.failed, found.final) == ("soak_empty_replies", final)
+
+
 def test_without_traffic_the_synthetic_ones_stand_alone_by_name() -> None:
     found = soak(FakeReplier(lambda t: "ok" if t == "Hello" else ""), NEW, [])
     assert (found.failed, found.mirrored, found.reason) == ("", 0, "soaked_on_synthetic_alone")
@@ -93,7 +72,8 @@ def test_without_traffic_the_synthetic_ones_stand_alone_by_name() -> None:
 
 
 def test_only_served_exchanges_with_their_text_are_sent_again_the_newest_first_to_stay(store: Store) -> None:
-    kept = [exchange(n, completion_tokens=n) for n in range(6)]
+    sampling = [Sampling(temperature=n / 10, seed=n) for n in range(6)]
+    kept = [exchange(n, completion_tokens=n, sampling=sampling[n]) for n in range(6)]
     useless = [
         exchange(10, status=500),
         exchange(11, completion=" "),
@@ -107,7 +87,9 @@ def test_only_served_exchanges_with_their_text_are_sent_again_the_newest_first_t
     assert task.result(NEW, 4) is None
     assert wait_until(lambda: task.result(NEW, 4), 5.0, "the soak") == Soaked("", len(SYNTHETIC), 4)
     assert sorted(t for t in replier.asked if t.startswith("question")) == [f"question {n}" for n in (2, 3, 4, 5)]
-    assert sorted(replier.tokens)[:4] == [2, 3, 4, 5], "a reply takes no more room than the recorded one did"
+    mirrored = sorted((r for r in replier.requests if r.sampling), key=lambda r: r.max_tokens)
+    assert [r.max_tokens for r in mirrored] == [2, 3, 4, 5], "a reply takes no more room than the recorded one did"
+    assert [r.sampling for r in mirrored] == sampling[2:], "and it is drawn as that one was"
 
 
 def test_a_rollout_waits_for_its_soak_without_counting_that_as_failure(tmp_path: Path, store: Store) -> None:
@@ -193,4 +175,4 @@ def test_a_soak_that_fails_once_and_then_passes_goes_on(tmp_path: Path, store: S
 
 
 def test_synthetic_requests_fit_into_a_small_context() -> None:
-    assert all(sum(len(m["content"].encode()) for m in messages) <= 128 for messages in SYNTHETIC)
+    assert all(sum(len(m["content"].encode()) for m in one.messages) <= 128 for one in SYNTHETIC)
