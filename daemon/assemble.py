@@ -71,9 +71,9 @@ def assemble(runtime: Runtime) -> Parts:
     routing = Routing(agent, name, config.deployment.alias, clock)
     residency = Residency(store, agent, name, clock)
     replier = _replier(config, runtime.secret("control.token"))
-    soak = SoakTask(store, replier, name, clock).result
+    soak = SoakTask(store, replier, name, clock, metrics).result
     base_names = tuple(n for n in (config.deployment.base_name, config.deployment.alias, identity) if n is not None)
-    shadow = ShadowTask(store, replier, name, base_names, config.join.window_s, clock)
+    shadow = ShadowTask(store, replier, name, base_names, config.join.window_s, clock, metrics)
     rolling = Rolling(store, routing, residency, soak, name, clock, metrics, shadow)
     builder = BufferBuilder(config, store, config.artifacts, metrics, base_names)
     gate = GateTask(

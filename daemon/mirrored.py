@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
+from deploy.driver_errors import ControlRefused, DriverError, UnknownModel, Unreachable
 from streams.events import Exchange, Sampling
 
+AWAY: Final = (Unreachable, UnknownModel, ControlRefused)
+"""Errors that say nothing about a request: the replica was restarted, or has not the candidate again yet."""
 Messages = Sequence[dict[str, str]]
 
 
@@ -55,3 +58,8 @@ def again(exchange: Exchange, max_tokens: int) -> Request:
 def answered(exchange: Exchange) -> bool:
     """Whether an exchange can be sent again: it was served, and its text is still here."""
     return exchange.status < 400 and bool(exchange.messages) and bool(exchange.completion.strip())
+
+
+def fault_of(error: DriverError) -> str:
+    """The outcome of a request without a reply, as it is counted."""
+    return "away" if isinstance(error, AWAY) else "failed"

@@ -15,12 +15,13 @@ from typing import Final
 
 from adapters.examples import CONFIRMED_AT, example_of
 from daemon.gate_run import CONCURRENCY
-from daemon.mirrored import Replier, Request, again, answered
+from daemon.gauges import set_shadow
+from daemon.mirrored import AWAY, Replier, Request, again, answered, fault_of
 from daemon.store import Read, Store, buffers, exchanges, feedback, rollouts, shadow_scores, suspended, versions
 from deploy.driver import DriverError
-from deploy.driver_errors import ControlRefused, UnknownModel, Unreachable
 from deploy.rollout_config import RolloutConfig
 from deploy.shadow import Judged, Score, Shadow, fold, interval, numbers, plan
+from monitors.metrics import Metrics
 from monitors.reward import REWARD_VERSION, exchange_reward, same_reply
 from streams.events import Exchange, Feedback, Trust
 from streams.redact import was_redacted
@@ -33,8 +34,6 @@ LOOK_BACK_S: Final = 7 * 86400.0
 """How old feedback may be: a week has every hour of the day and every weekday once."""
 LONGEST: Final = 1024
 """Characters (a token has one at least) of the longest reply or target that is compared."""
-AWAY: Final = (Unreachable, UnknownModel, ControlRefused)
-"""Errors that say nothing about an exchange: the replica was restarted, or has not the candidate again yet."""
 MOST_FAILURES: Final = 3
 """Times that the server may fail on an exchange before it is set aside: the next looks may find it well again."""
 ASIDE_S: Final = 3600.0
@@ -61,12 +60,14 @@ class ShadowTask:
         base_names: tuple[str, ...],
         window_s: float,
         clock: Callable[[], float],
+        metrics: Metrics,
     ) -> None:
         """``base_names``: names under which the base answers, the identity version among them. ``window_s``: seconds
         after its reply in which feedback counts.
         """
         self._store, self._replier, self._deployment = store, replier, deployment
         self._base_names, self._window_s, self._clock = base_names, window_s, clock
+        self._metrics = metrics
         self._thread: threading.Thread | None = None
         self._next_at = 0.0
         self._closed = False
@@ -92,7 +93,9 @@ class ShadowTask:
             self._thread = threading.Thread(target=self._work, args=(row, config), name="shadow", daemon=True)
             self._thread.start()
         with self._store.read() as read:
-            return fold(shadow_scores.of_rollout(read, row.id))
+            seen = fold(shadow_scores.of_rollout(read, row.id))
+        set_shadow(self._metrics, seen)
+        return seen
 
     def facts(self, rollout: str, alpha: float) -> dict[str, float]:
         """Numbers for the ledger, with the confidence sequence; empty without scores."""
@@ -136,15 +139,17 @@ class ShadowTask:
         """Whether the candidate's reply is the target; None where the server fails on it. Raises ``AWAY``."""
         try:
             asked = target.request
-            return same_reply(
-                self._replier.reply(candidate, asked.messages, asked.max_tokens, asked.sampling), target.text
-            )
-        except AWAY:
-            raise
-        except DriverError:
+            reply = self._replier.reply(candidate, asked.messages, asked.max_tokens, asked.sampling)
+        except DriverError as error:
+            self._metrics.mirrored.labels("shadow", fault_of(error)).inc()
+            if isinstance(error, AWAY):
+                raise
             name = target.judged.exchange_id
             self._failed[name] = (self._failed.get(name, (0, 0.0))[0] + 1, self._clock())
             return None
+        right = same_reply(reply, target.text)
+        self._metrics.mirrored.labels("shadow", "right" if right else "wrong").inc()
+        return right
 
     def _aside(self, name: str, now: float) -> bool:
         """Whether an exchange failed so often, and so lately, that it is not asked."""

@@ -15,11 +15,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from daemon.gate_run import CONCURRENCY
-from daemon.mirrored import Messages, Replier, Request, again, answered
+from daemon.mirrored import Messages, Replier, Request, again, answered, fault_of
 from daemon.residency import AWAY
 from daemon.store import Store, exchanges
 from deploy.driver import DriverError
 from deploy.driver_errors import NotFinite, UnknownModel
+from monitors.metrics import Metrics
 from streams.events import Exchange
 
 MAX_TOKENS: Final = 32
@@ -78,8 +79,11 @@ class _Run:
 class SoakTask:
     """Soaks the newest version that it was asked about. A result is told once; the call behind it soaks again."""
 
-    def __init__(self, store: Store, replier: Replier, deployment: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, store: Store, replier: Replier, deployment: str, clock: Callable[[], float], metrics: Metrics
+    ) -> None:
         self._store, self._replier, self._deployment, self._clock = store, replier, deployment, clock
+        self._metrics = metrics
         self._run = _Run("")
 
     def result(self, version: str, requests: int) -> Soaked | None:
@@ -101,10 +105,10 @@ class SoakTask:
             newest = exchanges.since(read, self._deployment, 0.0, self._clock(), 4 * requests)
         recorded = [x for x in newest if answered(x)][-requests:]
         with contextlib.suppress(UnknownModel):
-            run.result = soak(self._replier, run.version, [again(x, _tokens(x)) for x in recorded])
+            run.result = soak(self._replier, run.version, [again(x, _tokens(x)) for x in recorded], self._metrics)
 
 
-def soak(replier: Replier, version: str, recorded: Sequence[Request]) -> Soaked:
+def soak(replier: Replier, version: str, recorded: Sequence[Request], metrics: Metrics) -> Soaked:
     """Ask everything, stop at the first error.
 
     The reason names the error; replies that are empty fail together. Of the recorded requests each had a reply, so more
@@ -114,7 +118,13 @@ def soak(replier: Replier, version: str, recorded: Sequence[Request]) -> Soaked:
 
     def ask(one: Request) -> bool:
         replier.wait_until_quiet()
-        return bool(replier.reply(version, one.messages, one.max_tokens, one.sampling, must_be_finite=True).strip())
+        try:
+            said = replier.reply(version, one.messages, one.max_tokens, one.sampling, must_be_finite=True).strip()
+        except DriverError as error:
+            metrics.mirrored.labels("soak", fault_of(error)).inc()
+            raise
+        metrics.mirrored.labels("soak", "answered" if said else "empty").inc()
+        return bool(said)
 
     with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="soak") as pool:
         try:

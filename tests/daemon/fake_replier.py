@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from daemon.mirrored import Messages, Request
 from deploy.driver_errors import DriverError
+from monitors.metrics import Metrics
 from streams.events import Sampling
 
 Say = Callable[[str], str]
@@ -47,3 +48,9 @@ class FakeReplier:
 
     def wait_until_quiet(self) -> None:
         self.quiet += 1
+
+
+def mirrored(metrics: Metrics, purpose: str, outcome: str) -> float:
+    """How many requests of a purpose came out so."""
+    labels = {"purpose": purpose, "outcome": outcome}
+    return metrics.registry.get_sample_value("homeostat_mirrored_requests_total", labels) or 0.0

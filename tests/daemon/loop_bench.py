@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry
-
 from adapters.registry import Registry
 from daemon.api.ports import By
 from daemon.buffer_build import BufferBuilder
@@ -64,6 +62,8 @@ class LoopBench:
     troubles: Troubles = field(default_factory=Troubles)
     soak: Callable[[str, int], Soaked | None] = lambda _version, _requests: Soaked()
     shadow: ShadowTask | None = None
+    metrics: Metrics = field(default_factory=Metrics)
+    """Of all daemons of this world."""
 
     def config(self) -> Config:
         """A config of this mode."""
@@ -79,7 +79,7 @@ agent: {{replicas: [{{name: replica-0, url: "http://127.0.0.1:1"}}, {{name: repl
     def daemon(self) -> tuple[Controller, Ingest]:
         """A fresh daemon on what the last one left."""
         config, clock = self.config(), lambda: self.now
-        metrics = Metrics(CollectorRegistry())
+        metrics = self.metrics
         ports = IngestPorts(
             deployment="support",
             store=self.store,

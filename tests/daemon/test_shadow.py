@@ -33,7 +33,7 @@ from deploy.shadow_config import ShadowConfig
 from streams.events import Exchange, Feedback, FeedbackKind, Message, Sampling, Trust
 from tests.daemon.events import exchange
 from tests.daemon.events import feedback as said
-from tests.daemon.fake_replier import FakeReplier
+from tests.daemon.fake_replier import FakeReplier, mirrored
 from tests.daemon.loop_bench import IDENTITY, NEW, LoopBench
 from tests.waiting import wait_until
 
@@ -81,7 +81,8 @@ def put(store: Store, *found: tuple[Exchange, Feedback]) -> None:
 
 
 def shadowed(store: Store, candidate: FakeReplier, bench: LoopBench) -> ShadowTask:
-    return ShadowTask(store, candidate, "support", ("support-base", "support", IDENTITY), 600.0, lambda: bench.now)
+    names = ("support-base", "support", IDENTITY)
+    return ShadowTask(store, candidate, "support", names, 600.0, lambda: bench.now, bench.metrics)
 
 
 def made(folder: Path, store: Store, candidate: FakeReplier, **options: Any) -> LoopBench:
@@ -103,6 +104,13 @@ def ticks(bench: LoopBench, controller: Controller, count: int) -> None:
         bench.now += PERIOD_S
 
 
+def shown(bench: LoopBench) -> tuple[float, float]:
+    """Blocks and log e-value as Prometheus sees them."""
+    found = [bench.metrics.registry.get_sample_value(f"homeostat_shadow_{name}") for name in ("blocks", "log_e")]
+    assert found[0] is not None and found[1] is not None
+    return found[0], found[1]
+
+
 def idle(bench: LoopBench) -> bool:
     return bench.shadow is not None and not bench.shadow.at_work
 
@@ -120,6 +128,12 @@ def test_harm_in_the_shadow_ends_a_rollout_before_any_user_meets_it(tmp_path: Pa
     ticks(bench, controller, 8)
     assert bench.phase() is Phase.DENIED
     assert all(route.split is None for file in bench.host.history for route in file.routes)
+    right, wrong = (mirrored(bench.metrics, "shadow", outcome) for outcome in ("right", "wrong"))
+    with store.read() as read:
+        scores = shadow_scores.of_rollout(read, "r1")
+    assert (right, wrong) == (sum(s.right for s in scores), sum(not s.right for s in scores))
+    controller.tick()
+    assert shown(bench) == (0.0, 0.0), "no rollout, no evidence"
     found = entry(store, "harm")
     assert found.reason == "shadow_harm"
     assert found.data["shadow_e"] >= RolloutConfig.model_validate(bench.rollout_config).shadow_threshold
@@ -150,6 +164,8 @@ def test_a_good_candidate_waits_for_its_scores_and_goes_on(tmp_path: Path, store
         True,
     )
     assert data["shadow_low"] > 0.5
+    blocks, log_e = shown(bench)
+    assert blocks >= 25 and log_e < -2.0
 
 
 @pytest.mark.slow
@@ -311,6 +327,8 @@ def test_a_server_that_does_not_answer_makes_no_score(tmp_path: Path, store: Sto
     assert candidate.asked
     with store.read() as read:
         assert shadow_scores.of_rollout(read, "r1") == []
+    outcome = "failed" if isinstance(error, ServerFailed) else "away"
+    assert mirrored(bench.metrics, "shadow", outcome) == len(candidate.asked)
     if isinstance(error, ServerFailed):
         most = max(asked(candidate).count(n) for n in asked(candidate))
         assert most == MOST_FAILURES, "what it fails on is not asked for ever"

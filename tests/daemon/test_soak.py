@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,20 @@ from daemon.soak_task import SYNTHETIC, Soaked, SoakTask, soak
 from daemon.store import Store, exchanges, ledger
 from deploy.driver_errors import ControlRefused, DriverError, NotFinite, ServerFailed, UnknownModel, Unreachable
 from deploy.rollout import Phase
+from monitors.metrics import Metrics
 from streams.events import Sampling
 from tests.daemon.events import exchange
-from tests.daemon.fake_replier import FakeReplier, Say
+from tests.daemon.fake_replier import FakeReplier, Say, mirrored
 from tests.daemon.loop_bench import NEW, LoopBench
 from tests.waiting import wait_until
+
+
+def soaked(replier: FakeReplier, version: str, recorded: Sequence[Request]) -> Soaked:
+    return soak(replier, version, recorded, Metrics())
+
+
+def soaking(store: Store, replier: FakeReplier) -> SoakTask:
+    return SoakTask(store, replier, "support", lambda: 5000.0, Metrics())
 
 
 def recorded(count: int, sampling: Sampling | None = None) -> list[Request]:
@@ -29,7 +39,7 @@ def on_recorded(reply: str) -> Say:
 
 def test_a_candidate_that_answers_everything_passes_and_the_counts_are_told() -> None:
     replier = FakeReplier()
-    found = soak(replier, NEW, recorded(16))
+    found = soaked(replier, NEW, recorded(16))
     assert found == Soaked("", len(SYNTHETIC), 16)
     assert found.reason == "effect_proved_and_soaked"
     assert replier.quiet == len(replier.asked) == len(SYNTHETIC) + 16, "no request before the replica was quiet"
@@ -48,27 +58,27 @@ def test_a_candidate_that_answers_everything_passes_and_the_counts_are_told() ->
 def test_any_error_fails_it_by_name_and_one_of_the_replica_by_the_replicas(
     error: DriverError, failed: str, count: int
 ) -> None:
-    found = soak(FakeReplier(error=error), NEW, recorded(count))
+    found = soaked(FakeReplier(error=error), NEW, recorded(count))
     assert (found.failed, found.final) == (failed, isinstance(error, NotFinite))
 
 
 def test_empty_replies_to_what_was_answered_before_fail_it() -> None:
-    found = soak(FakeReplier(on_recorded(" ")), NEW, recorded(16))
+    found = soaked(FakeReplier(on_recorded(" ")), NEW, recorded(16))
     assert (found.failed, found.final) == ("soak_empty_replies", True)
-    assert soak(FakeReplier(lambda t: "" if t == "question 3" else "x"), NEW, recorded(16)).failed == ""
+    assert soaked(FakeReplier(lambda t: "" if t == "question 3" else "x"), NEW, recorded(16)).failed == ""
 
 
 @pytest.mark.parametrize(("temperature", "final"), [(0.0, True), (0.7, False), (None, False)])
 def test_empty_replies_that_may_be_chance_are_no_last_word(temperature: float | None, final: bool) -> None:
     """Where the server's own default draws, nobody knows that it does not."""
-    found = soak(FakeReplier(on_recorded("")), NEW, recorded(16, Sampling(temperature=temperature)))
+    found = soaked(FakeReplier(on_recorded("")), NEW, recorded(16, Sampling(temperature=temperature)))
     assert (found.failed, found.final) == ("soak_empty_replies", final)
 
 
 def test_without_traffic_the_synthetic_ones_stand_alone_by_name() -> None:
-    found = soak(FakeReplier(lambda t: "ok" if t == "Hello" else ""), NEW, [])
+    found = soaked(FakeReplier(lambda t: "ok" if t == "Hello" else ""), NEW, [])
     assert (found.failed, found.mirrored, found.reason) == ("", 0, "soaked_on_synthetic_alone")
-    assert soak(FakeReplier(lambda _t: ""), NEW, []).failed == "soak_empty_replies"
+    assert soaked(FakeReplier(lambda _t: ""), NEW, []).failed == "soak_empty_replies"
 
 
 def test_only_served_exchanges_with_their_text_are_sent_again_the_newest_first_to_stay(store: Store) -> None:
@@ -83,13 +93,23 @@ def test_only_served_exchanges_with_their_text_are_sent_again_the_newest_first_t
     with store.begin() as tx:
         exchanges.insert_new(tx, [*kept, *useless])
     replier = FakeReplier()
-    task = SoakTask(store, replier, "support", lambda: 5000.0)
+    task = soaking(store, replier)
     assert task.result(NEW, 4) is None
     assert wait_until(lambda: task.result(NEW, 4), 5.0, "the soak") == Soaked("", len(SYNTHETIC), 4)
     assert sorted(t for t in replier.asked if t.startswith("question")) == [f"question {n}" for n in (2, 3, 4, 5)]
     mirrored = sorted((r for r in replier.requests if r.sampling), key=lambda r: r.max_tokens)
     assert [r.max_tokens for r in mirrored] == [2, 3, 4, 5], "a reply takes no more room than the recorded one did"
     assert [r.sampling for r in mirrored] == sampling[2:], "and it is drawn as that one was"
+
+
+def test_every_request_is_counted_by_what_came_of_it() -> None:
+    metrics = Metrics()
+    soak(FakeReplier(lambda t: "" if t == "question 3" else "x"), NEW, recorded(4), metrics)
+    soak(FakeReplier(error=Unreachable("away")), NEW, [], metrics)
+    soak(FakeReplier(error=NotFinite("nan")), NEW, [], metrics)
+    count = {o: mirrored(metrics, "soak", o) for o in ("answered", "empty", "failed", "away")}
+    assert (count["answered"], count["empty"]) == (len(SYNTHETIC) + 3, 1)
+    assert 1 <= count["failed"] <= len(SYNTHETIC) and 1 <= count["away"] <= len(SYNTHETIC)
 
 
 def test_a_rollout_waits_for_its_soak_without_counting_that_as_failure(tmp_path: Path, store: Store) -> None:
@@ -113,7 +133,7 @@ def test_a_rollout_waits_for_its_soak_without_counting_that_as_failure(tmp_path:
 
 def test_a_server_may_fail_twice_before_that_is_the_candidates_end(store: Store) -> None:
     replier = FakeReplier(error=ServerFailed("500"))
-    task = SoakTask(store, replier, "support", lambda: 5000.0)
+    task = soaking(store, replier)
 
     def ends(count: int) -> list[tuple[str, bool]]:
         found = [wait_until(lambda: task.result(NEW, 4), 5.0, "the soak") for _ in range(count)]
@@ -130,7 +150,7 @@ def test_a_server_may_fail_twice_before_that_is_the_candidates_end(store: Store)
 @pytest.mark.parametrize("error", [Unreachable("busy"), ControlRefused("token"), UnknownModel("restarted")])
 def test_a_replica_that_is_away_in_the_soak_denies_nobody(tmp_path: Path, store: Store, error: DriverError) -> None:
     replier = FakeReplier(error=error)
-    bench = LoopBench(tmp_path, store, soak=SoakTask(store, replier, "support", lambda: 5000.0).result)
+    bench = LoopBench(tmp_path, store, soak=soaking(store, replier).result)
     bench.open_rollout()
     controller, _ = bench.daemon()
     controller.tick()
@@ -153,8 +173,7 @@ def test_a_replica_that_is_away_in_the_soak_denies_nobody(tmp_path: Path, store:
 
 @pytest.mark.parametrize(("final", "ticks"), [(True, 2), (False, 4)])
 def test_a_failed_soak_denies_the_candidate(tmp_path: Path, store: Store, final: bool, ticks: int) -> None:
-    soaked = Soaked("soak_not_finite", final=final)
-    bench = LoopBench(tmp_path, store, soak=lambda _version, _requests: soaked)
+    bench = LoopBench(tmp_path, store, soak=lambda _version, _requests: Soaked("soak_not_finite", final=final))
     bench.open_rollout()
     controller, _ = bench.daemon()
     for _ in range(ticks):
