@@ -178,6 +178,7 @@ def _learning(shared: _Shared, ingest: Ingest) -> Learning:
         ingest.newest_slice,
         clock,
         shared.metrics,
+        starter.second,
     )
 
 

@@ -74,6 +74,12 @@ def move(phase: Phase, signal: Signal) -> Phase:
         raise IllegalMove(f"cycle phase {phase.value!r} does not take {signal.value!r}") from None
 
 
+BEGINS: Final[Mapping[Action, Phase]] = MappingProxyType(
+    {Action.ADAPT: Phase.COLLECTING, Action.SECOND_PROBATION: Phase.ROLLING}
+)
+"""Action of the policy that opens a cycle, to its first phase; a second probation has its version already."""
+
+
 class CycleConfig(BaseModel):
     """When an adaptation starts, and what it waits for."""
 
@@ -98,7 +104,8 @@ class CycleConfig(BaseModel):
     reward_grace_s: Annotated[float, Field(ge=0)] = 120.0
     """Seconds a reward alarm waits for an input alarm, which knows the slice, before it starts a cycle itself."""
     promotion_watch_s: Annotated[float, Field(ge=0)] = 3600.0
-    """Seconds after a promotion in which worse answers to known questions point at the new version first."""
+    """Seconds after a promotion in which worse answers to known questions point at the new version first: it is
+    compared with the one before it once more (`second_probation`)."""
     job_lease_s: Annotated[float, Field(gt=0)] = 15.0
     """Seconds without a heartbeat after which a training job counts as lost."""
     job_attempts: Annotated[int, Field(ge=1, le=10)] = 3
@@ -127,9 +134,12 @@ class Standing:
     may_train: bool
     """False in mode observe."""
     last_end: float | None
+    """End of the newest cycle, or when a promoted version was left, whichever is later."""
     rollbacks_same_cause: int
     last_promoted: float | None = None
-    """End of the newest cycle whose version was promoted."""
+    """End of the newest cycle whose version was promoted, and was not rolled back since."""
+    no_second_probation: str = ""
+    """Name under which a second probation is passed over; empty where one may begin."""
     asked: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Alarms for which labels were asked: empty while the request is open, then the name of its end."""
 
@@ -146,8 +156,12 @@ class Start:
     """Alarms to be answered with this reason: the newest promotion was about what they saw."""
     ask: tuple[str, ...] = ()
     """Alarms for which labels are to be asked now."""
+    action: Action = Action.ADAPT
+    """What the cycle is for, of ``BEGINS``."""
 
 
+SECOND: Final = Action.SECOND_PROBATION.value
+"""Reason of a cycle that compares a promoted version with the one before it once more."""
 ASKED: Final = "labels_asked"
 """Reason to wait: labels were asked for, and have not come yet."""
 
@@ -165,7 +179,7 @@ WAITS: Final = frozenset(
     }
 )
 """Reasons of ``choose`` that are no rule's of ``daemon.drift_policy``."""
-REASONS: Final = WAITS | {rule.reason for rule in POLICY} | PASSED_OVER | {ASKED}
+REASONS: Final = WAITS | {rule.reason for rule in POLICY} | PASSED_OVER | {ASKED, SECOND}
 """Every reason that ``choose`` can give, and every name for what it passes over."""
 
 
@@ -188,6 +202,10 @@ def choose(standing: Standing, config: CycleConfig, now: float) -> Start:
         return Start(None, found[0][1].rule.reason, same_cause=same)
     asks = [a.alarm_id for a, t in found if t.action is Action.ASK_FOR_LABELS]
     ask = tuple(name for name in asks if name not in standing.asked)
+    suspects = [(a, t) for a, t in found if t.action is Action.SECOND_PROBATION]
+    if suspects:  # it waits for nothing: what may have to go back must not wait for a cooldown
+        alarm, best = min(suspects, key=lambda pair: pair[0].at)
+        return Start(alarm.alarm_id, SECOND, best.passed_over, same, ask, Action.SECOND_PROBATION)
     if now < cooled_at(standing, config):
         return Start(None, "cooldown", same_cause=same, ask=ask)
     adapts = [(a, t) for a, t in found if t.action is Action.ADAPT]
@@ -213,7 +231,8 @@ def cooled_at(standing: Standing, config: CycleConfig) -> float:
 def _passed(alarm: OpenAlarm, standing: Standing) -> dict[Action, str]:
     """Actions that are not taken for this alarm now."""
     ended = standing.asked.get(alarm.alarm_id)
-    return {Action.ASK_FOR_LABELS: ended} if ended else {}
+    names = {Action.ASK_FOR_LABELS: ended, Action.SECOND_PROBATION: standing.no_second_probation}
+    return {action: name for action, name in names.items() if name}
 
 
 def _answered_by_promotion(alarm: OpenAlarm, standing: Standing) -> bool:

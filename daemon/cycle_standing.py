@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from daemon import freeze, label_requests
+from daemon import freeze, label_requests, second_probation
 from daemon.config import Config
 from daemon.cycle import OpenAlarm, Standing
 from daemon.store import Read, alarms, cycles, rollouts, states
@@ -28,16 +28,23 @@ def cycle_standing(
     """The standing of a deployment whose ``waiting`` alarms nobody has answered."""
     past = cycles.newest(read, deployment, freeze.LOOK_BACK)
     ended = {r.id: r for r in rollouts.newest(read, deployment, freeze.LOOK_BACK)}
+    promoted = [(c, r) for c in past if (r := _promoted(c, ended)) is not None]
+    left = freeze.left_since(read, deployment, ended)
+    stay = [(c, r) for c, r in promoted if r.candidate not in left]
+    newest = max(stay, key=lambda pair: pair[0].changed_at, default=None)
     return Standing(
         alarms=tuple(OpenAlarm(a.alarm_id, AlarmKind(a.kind), a.at, cause_of(a)) for a in waiting),
         cycle_open=cycles.active(read, deployment) is not None,
         rollout_active=rollout_active,
         paused=paused,
         may_train=config.mode != "observe",
-        last_end=max((c.changed_at for c in past if not c.active), default=None),
-        rollbacks_same_cause=freeze.in_a_row(past, ended, freeze.thawed_after(read)),
-        last_promoted=max((c.changed_at for c in past if _promoted(c, ended)), default=None),
+        last_end=max(
+            (*(c.changed_at for c in past if not c.active and not _kept(c, ended)), *left.values()), default=None
+        ),
+        rollbacks_same_cause=freeze.in_a_row(past, ended, freeze.thawed_after(read), left),
+        last_promoted=None if newest is None else newest[0].changed_at,
         asked=label_requests.by_alarm(label_requests.load(read)),
+        no_second_probation=second_probation.why_not(read, deployment, None if newest is None else newest[1], ended),
     )
 
 
@@ -59,6 +66,12 @@ def cause_of(alarm: alarms.AlarmRow) -> str:
     return str(alarm.body.get("evidence", {}).get("cause", "unknown"))
 
 
-def _promoted(past: cycles.Cycle, ended: Mapping[str, rollouts.Rollout]) -> bool:
+def _promoted(past: cycles.Cycle, ended: Mapping[str, rollouts.Rollout]) -> rollouts.Rollout | None:
     end = ended.get(str(past.data.get("rollout", "")))
-    return end is not None and end.phase == Phase.PROMOTED.value
+    return end if end is not None and end.phase == Phase.PROMOTED.value else None
+
+
+def _kept(past: cycles.Cycle, ended: Mapping[str, rollouts.Rollout]) -> bool:
+    """Whether it was a second probation after which the version stayed: what raised it waits for its next action."""
+    end = ended.get(str(past.data.get("rollout", "")))
+    return end is not None and end.phase == Phase.KEPT.value

@@ -22,7 +22,7 @@ class Action(StrEnum):
     ASK_FOR_LABELS = "ask_for_labels"
     DEMONSTRATE = "demonstrate"  # examples in the prompt, before anything is trained
     ADAPT = "adapt"
-    ROLL_BACK = "roll_back"
+    SECOND_PROBATION = "second_probation"  # the champion against the version before it, at random
     FREEZE = "freeze"
 
 
@@ -38,14 +38,19 @@ class Situation(StrEnum):
 ABSENT: Final = MappingProxyType(
     {
         Action.DEMONSTRATE: "demonstrations_not_built",
-        Action.ROLL_BACK: "rollback_after_probation_is_a_persons",
     }
 )
-"""Actions that no code takes, and the name under which they are passed over: homeostat has no examples in prompts, and
-the usual level of rewards is learned anew from a promoted version's own replies: a fall below it cannot tell the
-version from the world."""
+"""Actions that no code takes, and the name under which they are passed over: homeostat has no examples in prompts."""
 PASSED_OVER: Final = frozenset(
-    {*ABSENT.values(), "labels_enough", "labels_satisfied", "labels_timed_out", "labels_superseded"}
+    {
+        *ABSENT.values(),
+        "labels_enough",
+        "labels_satisfied",
+        "labels_timed_out",
+        "labels_superseded",
+        "second_probation_over",
+        "nothing_to_compare",
+    }
 )
 """Every name under which an action is passed over; docs/decisions.md says what each means."""
 
@@ -60,19 +65,20 @@ class Rule:
     actions: tuple[Action, ...]
     reason: str
     grace: bool = False
-    """Whether it waits for an input alarm, which knows the slice."""
+    """Whether it waits for an input alarm, which knows the slice, before it adapts."""
 
 
 POLICY: Final = (
     Rule(None, None, Situation.FROZEN, (Action.FREEZE,), "frozen_after_rollbacks"),
     Rule(AlarmKind.INPUT, None, Situation.AFTER_ROLLBACK, (Action.ASK_FOR_LABELS, Action.ADAPT), "input_drift"),
     Rule(AlarmKind.INPUT, None, None, (Action.DEMONSTRATE, Action.ADAPT), "input_drift"),
-    # Known questions answered worse soon after a promotion: the version is suspected before the world is.
+    # Known questions answered worse soon after a promotion: the version is suspected before the world is. Rewards that
+    # were learned anew from its own replies cannot tell the two apart, a comparison at random can.
     Rule(
         AlarmKind.REWARD,
         "changed_answers",
         Situation.AFTER_PROMOTION,
-        (Action.ROLL_BACK, Action.ADAPT),
+        (Action.SECOND_PROBATION, Action.ADAPT),
         "concept_drift",
         grace=True,
     ),

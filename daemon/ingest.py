@@ -51,6 +51,9 @@ MARK_STATE: Final = "join_mark"
 REBASED_STATE: Final = "rebased_for"
 """The rollout whose promotion the watch last took as the new normal."""
 
+RATED_STATE: Final = "rewards_of"
+"""The version whose rewards are the usual ones."""
+
 
 class Watching(Protocol):
     """What the ingest needs of the monitors."""
@@ -71,6 +74,10 @@ class Watching(Protocol):
 
     def rebase(self, now: float, reason: str) -> None:
         """The then-current traffic becomes the reference."""
+        ...
+
+    def relearn_rewards(self) -> None:
+        """Another version answers: what is usual for rewards is learned anew, the reference of prompts stays."""
         ...
 
     def dump_parts(self) -> dict[str, bytes]:
@@ -102,6 +109,8 @@ class Ingest:
         self.lock = threading.RLock()
         self.evidence: Evidence | None = None
         self.watch: Watching = ports.make_watch({})
+        self._rated: str | None = None
+        """The version whose rewards the watch is shown; None: whoever answers."""
         self._joiner = Joiner(ports.join)
         self._next: dict[Position, int] = {}
         self._lag: Mapping[Position, int] = {}
@@ -109,7 +118,9 @@ class Ingest:
         self._afresh: dict[str, str] = {}
         """States that did not load, and were begun afresh, with the fault; not yet in the ledger."""
         self._behind = False
-        """A batch was read and not committed: the source stands beyond the store and memory may hold what it lacks."""
+        """A batch was read and not committed: the source stands beyond the store."""
+        self._ahead = True
+        """Memory may hold what the store lacks, or lack what it holds."""
 
     def start(self) -> None:
         """Restore memory and seek the log. Raises LogUnavailable."""
@@ -118,7 +129,8 @@ class Ingest:
 
     def _begin(self) -> None:
         """Memory and source as the store has them."""
-        self._restore()
+        if self._ahead:
+            self._restore()
         self._note_afresh(self._ports.clock())
         self._note_gaps(self._ports.source.start(self._next), self._ports.clock())
         self._behind = False
@@ -169,12 +181,14 @@ class Ingest:
         with self.lock:
             try:
                 with self._ports.store.begin() as tx:
+                    self._ahead = True
                     moved = self._apply(tx, records, now)
                     failpoint("ingest.before_commit")
             except BaseException:
-                self._restore()
+                if self._ahead:
+                    self._restore()
                 raise
-            self._behind = False
+            self._behind = self._ahead = False
         failpoint("ingest.after_commit")
         self._age(records, now)
         if moved:
@@ -221,6 +235,24 @@ class Ingest:
             found = states.get(read, REBASED_STATE)
         return None if found is None else found.decode()
 
+    def rate(self, version: str | None) -> None:
+        """Show the watch rewards of this version alone from now on: what stands in for it, or is compared with it, says
+        nothing of it. Another version than before has its usual level learned anew. None: whoever answers counts.
+        """
+        if version == self._rated:
+            return
+        with self.lock:
+            with self._ports.store.read() as read:
+                before = states.get(read, RATED_STATE)
+            if version is not None and before != version.encode():
+                now = self._ports.clock()
+                with self._ports.store.begin() as tx:
+                    if before is not None:
+                        self.watch.relearn_rewards()
+                        self._store_watch(tx, now)
+                    states.put(tx, RATED_STATE, version.encode(), now)
+            self._rated = version
+
     def newest_slice(self) -> SliceModel | None:
         """The slice of the standing alarm as the traffic since its onset shows it; None without one."""
         with self.lock:
@@ -243,9 +275,12 @@ class Ingest:
             self.watch = self._loaded(
                 "watch", lambda: self._ports.make_watch(parts), lambda: self._ports.make_watch({})
             )
+            rated = states.get(read, RATED_STATE)
+            self._rated = None if rated is None else rated.decode()
             row = rollouts.active(read, self._ports.deployment)
             self.evidence = None if row is None else restore(read, row, self._ports.join)
             self._joiner = self._restored_joiner(read, now)
+        self._ahead = False
 
     def _loaded(self, part: str, load: Callable[[], T], afresh: Callable[[], T]) -> T:
         """A stored state, or a new one where it does not load, whatever the fault: events must go on being read."""
@@ -330,7 +365,10 @@ class Ingest:
         if found is None:
             return
         reward, sent_at = found
-        if not joined.revision:
+        of_another = self._rated is not None and joined.exchange.version != self._rated
+        if of_another and joined.exchange.arm not in ("canary", "holdback"):
+            batch.counts["rewards_of_other_versions"] += 1
+        elif not joined.revision:
             batch.alarms += self.watch.observe_reward(joined.exchange, reward, sent_at, corrected(joined))
         if self.evidence is not None:
             batch.ticks.append(self.evidence.observe_reward(joined.exchange, reward, sent_at))

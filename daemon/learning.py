@@ -14,11 +14,12 @@ from typing import Any
 from adapters.job import TrainJob
 from adapters.registry import Registry
 from daemon import cycle as table
-from daemon import ledger
+from daemon import ledger, second_probation
 from daemon.asking import Asking
 from daemon.buffer_build import BufferBuilder, Overrides
 from daemon.config import Config
 from daemon.cycle_standing import cycle_standing
+from daemon.drift_policy import Action
 from daemon.faults import Refused
 from daemon.freeze import MANUAL
 from daemon.gate_task import GateTask
@@ -60,7 +61,10 @@ class Learning:
         newest_slice: Callable[[], SliceModel | None],
         clock: Callable[[], float],
         metrics: Metrics,
+        start_second: Callable[[Tx, str, str], str] | None = None,
     ) -> None:
+        """``start_second`` opens a second probation for a cycle and its cause; None: there are none."""
+        self._start_second = start_second
         self._newest_slice_of_watch = newest_slice
         self._metrics = metrics
         self._config, self._store, self._registry = config, store, registry
@@ -136,6 +140,8 @@ class Learning:
                 paused=paused,
                 rollout_active=rollout_active,
             )
+        if self._start_second is None:
+            standing = replace(standing, no_second_probation=second_probation.NOTHING)
         chosen = table.choose(standing, self._config.cycle, self._clock())
         if chosen.same_cause:
             with self._store.begin() as tx:
@@ -146,6 +152,9 @@ class Learning:
         if chosen.alarm_id is None:
             return
         alarm = next(a for a in waiting if a.alarm_id == chosen.alarm_id)
+        if chosen.action is Action.SECOND_PROBATION:
+            self._compare(alarm, chosen)
+            return
         with self._store.begin() as tx:
             data: dict[str, Any] = {
                 "overrides": {},
@@ -159,11 +168,41 @@ class Learning:
                 if one.alarm_id not in chosen.same_cause:
                     alarms.answer(tx, one.alarm_id, cycle)
 
-    def _open(self, tx: Tx, cause: str, reason: str, actor: str, data: Mapping[str, Any], note: str) -> str:
-        now, name = self._clock(), f"cycle-{uuid.uuid4().hex[:10]}"
-        phase = table.Phase.COLLECTING.value
+    def _compare(self, alarm: alarms.AlarmRow, chosen: table.Start) -> None:
+        """The champion that an alarm makes suspected, against the version before it. The alarm is answered only when
+        that ends in a rollback: else it goes on to its next action.
+        """
+        assert self._start_second is not None
+        cycle = _new_id()
+        try:
+            with self._store.begin() as tx:
+                rollout = self._start_second(tx, cycle, alarm.alarm_id)
+                data: dict[str, Any] = {
+                    "overrides": {},
+                    "kind": alarm.kind,
+                    "alarm_at": alarm.at,
+                    "rollout": rollout,
+                    "passed_over": list(chosen.passed_over),
+                }
+                self._open(tx, alarm.alarm_id, chosen.reason, "daemon", data, "", chosen.action, cycle)
+        except Refused:
+            return  # its version was left between the two looks; the next one knows
+
+    def _open(
+        self,
+        tx: Tx,
+        cause: str,
+        reason: str,
+        actor: str,
+        data: Mapping[str, Any],
+        note: str,
+        action: Action = Action.ADAPT,
+        name: str = "",
+    ) -> str:
+        now, name = self._clock(), name or _new_id()
+        phase = table.BEGINS[action].value
         cycles.create(tx, cycle=name, deployment=self._name, cause=cause, phase=phase, reason=reason, data=data, at=now)
-        entry = {"cause": cause, "overrides": sorted(str(k) for k in data["overrides"])}
+        entry = {"cause": cause, "to_phase": phase, "overrides": sorted(str(k) for k in data["overrides"])}
         ledger.append(tx, self._name, "cycle", name, reason, actor=actor, at=now, data=entry, note=note)
         self._labels.forget()
         self._tried_at = 0
@@ -323,6 +362,8 @@ class Learning:
             return
         with self._store.begin() as tx:
             self._move(tx, active, table.Signal.ROLLOUT_ENDED, f"rollout_{row.phase}", {"rollout": row.id})
+            if row.data.get("promotion"):
+                second_probation.answer(tx, self._name, active.id, RolloutPhase(row.phase))
 
     def _move(
         self,
@@ -349,6 +390,10 @@ class Learning:
 
 class CycleOpen(Exception):
     """The person's: a second cycle was asked for while one runs."""
+
+
+def _new_id() -> str:
+    return f"cycle-{uuid.uuid4().hex[:10]}"
 
 
 def _champion_left(read: Read, active: cycles.Cycle) -> bool:

@@ -20,11 +20,12 @@ from daemon.routing import Overtaken, Routing
 from daemon.shadow_task import ShadowTask
 from daemon.soak_task import Soaked
 from daemon.store import Store, Tx, buffers, denials, fences, rollouts, suspended, versions
+from daemon.unanswered import reopen
 from deploy.agent import Observation, RouteAck
 from deploy.evidence import Observed
 from deploy.intervals import intervals
 from deploy.kill_query import QUIET, USER_QUERY, UserQueries
-from deploy.rollout import FINAL, LIVE, SHADOWED, Desired, Phase, RolloutConfig, Signal, desired, move
+from deploy.rollout import FINAL, LIVE, SHADOWED, STAYS, TABLE, Desired, Phase, RolloutConfig, Signal, desired, move
 from deploy.routes import Split
 from deploy.shadow import before_traffic
 from deploy.verdict import judge, numbers, suspends
@@ -162,15 +163,16 @@ class Rolling:
                 facts |= policy.queries.facts
             holds = blocked if blocked is not None else "paused" if policy.paused else policy.queries.holds
             held = found.signal in (Signal.STEP_PASSED, Signal.NO_HARM) and holds != ""
+            held = held or _unproved(obstacle, row.candidate, phase, found.signal)
             if found.signal is not None and not held:
                 if phase is Phase.CANARY_HALF and found.signal is Signal.STEP_PASSED and _person_promotes(policy):
                     return Signal.NEEDS_APPROVAL, "mode_asks_for_a_person", facts
                 return found.signal, found.reason, facts
-            if now >= row.deadline:
+            if now >= row.deadline and not _unproved(obstacle, row.candidate, phase, Signal.DEADLINE):
                 return Signal.DEADLINE, "deadline", facts
             return None, holds if held or blocked is not None else found.reason, facts
         facts = _facts(evidence)
-        if now >= row.deadline:
+        if now >= row.deadline and not _unproved(obstacle, row.candidate, phase, Signal.DEADLINE):
             return Signal.DEADLINE, "deadline", facts
         if blocked is not None:
             return None, blocked, facts
@@ -263,8 +265,8 @@ class Rolling:
 
     def _leave(self, row: rollouts.Rollout, target: Phase, reason: str, actor: str) -> None:
         """End the split. Towards control it is the one effect without an intent row: the route first."""
-        if target is Phase.PROMOTED:
-            self._write(row.id, row.candidate, None, "promoted", actor)
+        if target in STAYS:
+            self._write(row.id, row.candidate, None, target.value, actor)
             return
         failpoint("rollout.back.before_route")
         route = self._routing.route
@@ -286,7 +288,8 @@ class Rolling:
         actor: str,
         note: str,
     ) -> None:
-        if not _stands(tx, row):
+        # the epoch that is recorded below must not be that of somebody else's file, whose rows are still to come
+        if not _stands(tx, row) or self._routing.generation != self._generation:
             raise Overtaken
         now = self._clock()
         data = {**row.data, "units_at_phase": int(facts.get("units", 0)), "waiting": ""}
@@ -321,6 +324,12 @@ class Rolling:
             rollouts.update_phase(tx, row.id, phase=row.phase, reason=row.reason, at=row.changed_at, data=data)
 
 
+def _unproved(obstacle: Obstacle | None, candidate: str, phase: Phase, signal: Signal | None) -> bool:
+    """Whether a signal would let the candidate serve everybody while a replica lacks it (A1)."""
+    serves = signal is not None and TABLE.get((phase, signal)) in STAYS
+    return serves and phase in LIVE and obstacle is not None and obstacle.version == candidate
+
+
 def _stands(tx: Tx, row: rollouts.Rollout) -> bool:
     """Whether a rollout is where it was when ``row`` was read: a rollback may have ended it meanwhile."""
     now = rollouts.get(tx, row.id)
@@ -328,9 +337,10 @@ def _stands(tx: Tx, row: rollouts.Rollout) -> bool:
 
 
 def deny(tx: Tx, deployment: str, version: str, reason: str, actor: str, now: float) -> None:
-    """Never route it again without an explicit approval."""
+    """Never route it again without an explicit approval. What it was trained for is unanswered again."""
     denials.deny(tx, deployment, version, reason=reason, actor=actor, at=now)
     versions.set_status(tx, version, "denied")
+    reopen(tx, deployment, version, actor, now)
 
 
 def suspend(tx: Tx, deployment: str, rollout: str, version: str, actor: str, now: float) -> int:

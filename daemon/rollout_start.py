@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from daemon import ledger
 from daemon.config import Config
 from daemon.faults import Refused
 from daemon.promotion_budget import next_config
+from daemon.second_probation import suspect
 from daemon.standing import standing
 from daemon.store import Tx, buffers, cycles, denials, exchanges, rollouts, suspended, versions
 from deploy.fleet import Before
 from deploy.guards import Bounds
-from deploy.rollout import Phase
+from deploy.rollout import BEGINS
 from deploy.routes import Route
 from deploy.unit_events import Path
 from monitors.guardrails import failed, happened, seconds_per_token, tau_from
@@ -37,7 +38,7 @@ class RolloutStart:
         """The id of the new rollout. Raises Refused for a denied version, or one that learned from suspended
         examples.
         """
-        now, name = self._clock(), self._config.deployment.name
+        name = self._config.deployment.name
         row = versions.get(tx, version)
         if row is None or denials.is_denied(tx, version):
             raise Refused("denied_version", f"{version} is on the deny list: it is never routed without an approval")
@@ -47,12 +48,35 @@ class RolloutStart:
                 raise Refused("suspended_examples", f"{version} learned from examples that a rollback suspended")
         # By the route, and within the transaction: a rollback whose rows are still to come has left the champion.
         control = standing(tx, name, self._identity, self._route()).champion or self._identity
-        rollout = f"rollout-{uuid.uuid4().hex[:10]}"
+        data = {"slice": cycle.data.get("slice"), "cycle": cycle.id}
+        return self._open(tx, "gate_passed", version, control, cycle.cause, data, self._config.rollout.deadline_s)
+
+    def second(self, tx: Tx, cycle: str, cause: str) -> str:
+        """The id of a second probation: the champion against the version before it. Raises Refused where what was
+        promoted last does not serve any more.
+
+        Its slice is the one that the champion was trained for: there it is meant to answer differently.
+        """
+        name, config = self._config.deployment.name, self._config.rollout
+        promotion = suspect(tx, name)
+        serves = standing(tx, name, self._identity, self._route())
+        if promotion is None or serves.champion != promotion.candidate or serves.previous is None:
+            raise Refused("nothing_to_compare", "what was promoted last does not serve any more")
+        data = {"slice": promotion.data.get("slice"), "cycle": cycle, "promotion": promotion.id}
+        reason = "second_probation_proposed" if self._config.mode == "propose" else "second_probation"
+        lasts = config.second_deadline_s
+        return self._open(tx, reason, promotion.candidate, serves.previous, cause, data, lasts)
+
+    def _open(
+        self, tx: Tx, reason: str, version: str, control: str | None, cause: str, about: Mapping[str, Any], lasts: float
+    ) -> str:
+        now, name = self._clock(), self._config.deployment.name
+        phase, rollout = BEGINS[reason].value, f"rollout-{uuid.uuid4().hex[:10]}"
         data = {
             "config": next_config(tx, name, self._config.rollout, now).model_dump(mode="json"),
             **self._before(tx, now),
-            "slice": cycle.data.get("slice"),
-            "cycle": cycle.id,
+            **about,
+            "opened_for": reason,
             "units_at_phase": 0,
         }
         rollouts.create(
@@ -62,18 +86,18 @@ class RolloutStart:
                 deployment=name,
                 candidate=version,
                 control=control,
-                cause=cycle.cause,
-                phase=Phase.STARTING.value,
+                cause=cause,
+                phase=phase,
                 active=True,
-                reason="gate_passed",
+                reason=reason,
                 data=data,
                 started_at=now,
                 changed_at=now,
-                deadline=now + self._config.rollout.deadline_s,
+                deadline=now + lasts,
             ),
         )
-        entry = {"to_phase": Phase.STARTING.value, "candidate": version, "control": control, "cycle": cycle.id}
-        ledger.append(tx, name, "rollout", rollout, "gate_passed", actor="daemon", at=now, data=entry)
+        entry = {"to_phase": phase, "candidate": version, "control": control, "cycle": about["cycle"]}
+        ledger.append(tx, name, "rollout", rollout, reason, actor="daemon", at=now, data=entry)
         return rollout
 
     def _before(self, tx: Tx, now: float) -> dict[str, Any]:

@@ -19,6 +19,8 @@ class Live:
 
     candidate: str
     control: str | None
+    second: bool = False
+    """A second probation: the candidate was promoted already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,11 @@ class Standing:
     def previous(self) -> str | None:
         """The version to go back to."""
         return self.targets[0] if self.targets else None
+
+    @property
+    def accepted(self) -> str | None:
+        """The champion, or the one that a second probation suspects."""
+        return self.live.candidate if self.live is not None and self.live.second else self.champion
 
     def in_trial(self, route: Route | None) -> str | None:
         """The candidate on trial by this route: it has a share, or its share rests while another version stands in for
@@ -124,5 +131,7 @@ def standing(read: Read, deployment: str, identity: str | None, route: Route | N
     champion = stack[0] if stack else None
     below = tuple(stack[1:]) + ((identity,) if identity else ())
     row = rollouts.active(read, deployment)
-    live = Live(row.candidate, row.control) if row is not None and Phase(row.phase) in LIVE else None
+    phase = None if row is None else Phase(row.phase)
+    second = phase is Phase.SECOND_PROBATION
+    live = Live(row.candidate, row.control, second) if row is not None and phase in LIVE else None
     return Standing(champion, below if champion is not None else (), identity, live)

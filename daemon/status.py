@@ -13,7 +13,7 @@ from daemon.standing import Standing
 from daemon.store import Read, Store, alarms, counters, cycles, jobs, rollouts, states, suspended
 from deploy.agent import Observation
 from deploy.evidence import Evidence
-from deploy.rollout import Phase, RolloutConfig
+from deploy.rollout import Phase, RolloutConfig, desired
 from deploy.verdict import needs, numbers
 
 Json = dict[str, Any]
@@ -72,12 +72,7 @@ def _route(routing: Routing) -> Json:
 
 def _rollout(row: rollouts.Rollout, evidence: Evidence | None) -> Json:
     config = RolloutConfig.model_validate(row.data["config"])
-    share = {
-        Phase.CANARY_SMALL.value: config.share_small,
-        Phase.CANARY_HALF.value: config.share_half,
-        Phase.AWAITING_PROMOTION.value: config.share_half,
-        Phase.PROBATION.value: config.share_probation,
-    }.get(row.phase)
+    share = desired(Phase(row.phase), str(row.control), row.candidate, config).share
     return {
         "id": row.id,
         "candidate": row.candidate,

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from deploy.rollout import FINAL, LIVE, TABLE, Phase
+from deploy.rollout import FINAL, LIVE, MAY_PROMOTE, TABLE, Phase
 from deploy.rollout_config import RolloutConfig
 
 YEAR_S: Final = 365 * 86400.0
@@ -21,7 +21,8 @@ SHARE: Final = 0.1
 """Largest share of what is left that one rollout may spend."""
 LEAST: Final = 1e-6
 """Alpha of a rollout when nothing is left (an e-value of a million)."""
-_BEFORE_TRAFFIC: Final = frozenset(Phase) - FINAL - frozenset(LIVE)
+_FREE: Final = frozenset(Phase) - FINAL - (MAY_PROMOTE & frozenset(LIVE))
+"""Phases that cost nothing: before traffic, and where nothing is promoted from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,6 @@ def spends(phase: Phase, left: Phase | None) -> bool:
     (False, True, True)
     """
     if phase not in FINAL:
-        return True
+        return phase in MAY_PROMOTE
     sources = {before for (before, _), after in TABLE.items() if after is phase}
-    return bool(sources - _BEFORE_TRAFFIC) and left not in _BEFORE_TRAFFIC
+    return bool(sources - _FREE) and left not in _FREE

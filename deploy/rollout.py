@@ -27,7 +27,10 @@ class Phase(StrEnum):
     CANARY_HALF = "canary_half"  # 50 % of sessions
     AWAITING_PROMOTION = "awaiting_promotion"  # mode canary: a person approves the promotion
     PROBATION = "probation"  # 95 : 5 against previous
+    AWAITING_SECOND_PROBATION = "awaiting_second_probation"  # mode propose: a person approves that others serve
+    SECOND_PROBATION = "second_probation"  # a champion that is suspected soon after its promotion, against previous
     PROMOTED = "promoted"
+    KEPT = "kept"  # after a second probation the champion stays
     ROLLED_BACK = "rolled_back"
     INCONCLUSIVE = "inconclusive"
     DENIED = "denied"
@@ -53,10 +56,25 @@ class Signal(StrEnum):
     ROLLBACK = "rollback"  # a person's command
 
 
-LIVE: Final = (Phase.CANARY_SMALL, Phase.CANARY_HALF, Phase.AWAITING_PROMOTION, Phase.PROBATION)
-"""Phases in which the candidate answers users."""
+_TRIED: Final = (Phase.CANARY_SMALL, Phase.CANARY_HALF, Phase.AWAITING_PROMOTION, Phase.PROBATION)
+LIVE: Final = (*_TRIED, Phase.SECOND_PROBATION)
+"""Phases in which the candidate has a share of the users."""
 
-FINAL: Final = frozenset({Phase.PROMOTED, Phase.ROLLED_BACK, Phase.INCONCLUSIVE, Phase.DENIED, Phase.ABORTED})
+STAYS: Final = frozenset({Phase.PROMOTED, Phase.KEPT})
+"""Ends after which the candidate serves everybody."""
+
+FINAL: Final = frozenset({*STAYS, Phase.ROLLED_BACK, Phase.INCONCLUSIVE, Phase.DENIED, Phase.ABORTED})
+
+BEGINS: Final[Mapping[str, Phase]] = MappingProxyType(
+    {
+        "gate_passed": Phase.STARTING,
+        "second_probation": Phase.SECOND_PROBATION,
+        "second_probation_proposed": Phase.AWAITING_SECOND_PROBATION,
+    }
+)
+"""Reason for which a rollout is opened, to its first phase. The candidate of a second probation is the champion."""
+SECONDS: Final = frozenset(BEGINS) - {"gate_passed"}
+"""Reasons that open a second probation."""
 
 _FORWARD: Final[Mapping[tuple[Phase, Signal], Phase]] = {
     (Phase.STARTING, Signal.CONTROL_READY): Phase.SOAKING,
@@ -73,6 +91,9 @@ _FORWARD: Final[Mapping[tuple[Phase, Signal], Phase]] = {
     # a person may promote past the statistics; the command needs the admin scope and is named in the ledger
     (Phase.CANARY_SMALL, Signal.APPROVED): Phase.PROBATION,
     (Phase.CANARY_HALF, Signal.APPROVED): Phase.PROBATION,
+    (Phase.AWAITING_SECOND_PROBATION, Signal.APPROVED): Phase.SECOND_PROBATION,
+    (Phase.SECOND_PROBATION, Signal.NO_HARM): Phase.KEPT,
+    (Phase.SECOND_PROBATION, Signal.APPROVED): Phase.KEPT,
 }
 
 SHADOWED: Final = (Phase.PROVING, Phase.AWAITING_CANARY)
@@ -85,16 +106,31 @@ _BACK: Final[Mapping[tuple[Phase, Signal], Phase]] = {
     **{(p, Signal.KILL_SWITCH): Phase.DENIED for p in _UNPROVED},
     **{(p, Signal.HARM): Phase.DENIED for p in SHADOWED},
     **{(p, Signal.ROLLBACK): Phase.ABORTED for p in _UNPROVED},
-    **{(p, Signal.ABORT): Phase.ABORTED for p in (*_UNPROVED, *LIVE)},
-    **{(p, Signal.DEADLINE): Phase.INCONCLUSIVE for p in (*_UNPROVED, *LIVE)},
+    **{(p, Signal.ABORT): Phase.ABORTED for p in (*_UNPROVED, *_TRIED)},
+    **{(p, Signal.DEADLINE): Phase.INCONCLUSIVE for p in (*_UNPROVED, *_TRIED)},
     **{(p, Signal.HARM): Phase.ROLLED_BACK for p in LIVE},
     **{(p, Signal.KILL_SWITCH): Phase.ROLLED_BACK for p in LIVE},
     **{(p, Signal.PROOF_FAILED): Phase.ROLLED_BACK for p in LIVE},
     **{(p, Signal.ROLLBACK): Phase.ROLLED_BACK for p in LIVE},
-    **{(p, Signal.VOID): Phase.INCONCLUSIVE for p in LIVE},
+    **{(p, Signal.VOID): Phase.INCONCLUSIVE for p in _TRIED},
+    # without a verdict the champion stays, and here it is the candidate
+    **{(Phase.SECOND_PROBATION, s): Phase.KEPT for s in (Signal.VOID, Signal.DEADLINE, Signal.ABORT)},
+    **{(Phase.AWAITING_SECOND_PROBATION, s): Phase.KEPT for s in (Signal.DEADLINE, Signal.ABORT, Signal.PROOF_FAILED)},
+    (Phase.AWAITING_SECOND_PROBATION, Signal.ROLLBACK): Phase.ROLLED_BACK,
 }
 
 TABLE: Final[Mapping[tuple[Phase, Signal], Phase]] = MappingProxyType({**_FORWARD, **_BACK})
+
+
+def _leading_to(end: Phase) -> frozenset[Phase]:
+    found = {end}
+    while more := {before for (before, _), after in TABLE.items() if after in found} - found:
+        found |= more
+    return frozenset(found)
+
+
+MAY_PROMOTE: Final = _leading_to(Phase.PROMOTED)
+"""Phases from which the table leads to a promotion, the promotion itself included."""
 
 
 class IllegalMove(Exception):
@@ -132,13 +168,19 @@ class Desired:
 
 
 def desired(phase: Phase, control: str, candidate: str, config: RolloutConfig) -> Desired:
-    """What routes and replicas should hold while a rollout is in a phase; once promoted, the candidate serves."""
-    if phase is Phase.PROMOTED:
+    """What routes and replicas should hold while a rollout is in a phase.
+
+    A leased share is always the candidate's: when nobody renews it, the version serves that has the longer record.
+    """
+    if phase in STAYS or phase is Phase.AWAITING_SECOND_PROBATION:
         return Desired(candidate, None, (control, candidate))
     share = {
         Phase.CANARY_SMALL: config.share_small,
         Phase.CANARY_HALF: config.share_half,
         Phase.AWAITING_PROMOTION: config.share_half,
         Phase.PROBATION: config.share_probation,
+        Phase.SECOND_PROBATION: config.share_second_probation,
     }.get(phase)
+    if phase is Phase.SECOND_PROBATION:  # its candidate first: that is what everybody has without it
+        return Desired(control, share, (candidate, control))
     return Desired(control, share, (control,) if phase is Phase.STARTING else (control, candidate))

@@ -57,6 +57,9 @@ class RolloutConfig(BaseModel):
     """Share in the second step; 50 % decides soonest."""
     share_probation: Annotated[float, Field(gt=0, lt=1)] = 0.95
     """Share of the new version in probation; the rest stays on previous as the yardstick."""
+    share_second_probation: Annotated[float, Field(gt=0, lt=1)] = 0.50
+    """Share of the champion in a second probation, when it is suspected soon after its promotion. Half decides soonest:
+    a loss of 20 points is found after 237 rated units (median; 1,110 at 95 %), one of 10 points after 739."""
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     """Chance of a wrong verdict per decision; every threshold is 1/alpha."""
     alpha_promote: Annotated[float, Field(gt=0, lt=0.5)] | None = None
@@ -131,6 +134,13 @@ class RolloutConfig(BaseModel):
         if len(set(names)) != len(names):
             raise ValueError(f"kill_queries with different names, got {', '.join(names)}")
         return self
+
+    @property
+    def second_deadline_s(self) -> float:
+        """Seconds until a second probation that too few people rated, or nobody approved, is over: half of the users
+        meet an older version meanwhile, and no cycle starts.
+        """
+        return min(self.deadline_s, 2.0 * self.probation_s)
 
     @property
     def threshold(self) -> float:

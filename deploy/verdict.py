@@ -16,7 +16,7 @@ from deploy.evidence import Kill
 from deploy.fleet import FLEET_REASONS
 from deploy.guards import GUARDS
 from deploy.kill_query import USER_QUERY
-from deploy.processes import Processes, feedback_log_e, harm_e, harm_logs
+from deploy.processes import Processes, feedback_log_e, harm_logs, weighted_e
 from deploy.rollout import LIVE, Phase, RolloutConfig, Signal
 from monitors import bets, ratio
 
@@ -47,10 +47,19 @@ WAIT_REASONS: Final = frozenset(
         "not_yet_superior_in_slice",
         "in_probation",
         "too_few_units_in_probation",
+        "in_second_probation",
+        "too_few_units_in_second_probation",
         "awaiting_approval",
     }
 )
-PASS_REASONS: Final = frozenset({"non_inferior", "superior_in_slice_and_non_inferior", "no_harm_in_probation"})
+PASS_REASONS: Final = frozenset(
+    {
+        "non_inferior",
+        "superior_in_slice_and_non_inferior",
+        "no_harm_in_probation",
+        "no_harm_in_second_probation",
+    }
+)
 VOIDS: Final[Mapping[str, str]] = MappingProxyType(
     {"sample_ratio": "sample_ratio_mismatch", "feedback_rate": "feedback_rate_differs"}
 )
@@ -77,12 +86,13 @@ def suspends(end: Phase, reason: str) -> bool:
 def numbers(state: Processes) -> dict[str, float]:
     """Every e-value and count of the evidence, by name; what the ledger records beside a verdict."""
     control, canary = state.reward_sums
+    harm = harm_logs(state)
     return {
         "e_non_inferior_small": _e(bets.log_e(state.non_inferior_small)),
         "e_non_inferior_half": _e(bets.log_e(state.non_inferior_half)),
         "e_superior_in_slice": _e(bets.log_e(state.superior_in_slice)),
-        **{f"e_harm_{name}": _e(log) for name, (_, log) in harm_logs(state).items()},
-        "e_harm": harm_e(state),
+        **{f"e_harm_{name}": _e(log) for name, (_, log) in harm.items()},
+        "e_harm": weighted_e(harm),
         **{f"e_{name}": _e(log) for name, log in _void_logs(state).items()},
         "units": float(state.assigned),
         "units_rewarded": float(state.rewarded),
@@ -100,7 +110,7 @@ def judge(
     seen = numbers(state)
     if phase not in LIVE:
         return Judgement(None, "not_live", seen)
-    back = _way_back(state, kill, config)
+    back = _way_back(state, seen, kill, config)
     if back is not None:
         return Judgement(*back, seen)
     match phase:
@@ -110,6 +120,8 @@ def judge(
             return Judgement(*_second_step(state, seen, config), seen)
         case Phase.PROBATION:
             return Judgement(*_probation(units_in_phase, seconds_in_phase, config), seen)
+        case Phase.SECOND_PROBATION:
+            return Judgement(*_second_probation(state, seconds_in_phase, config), seen)
         case _:
             return Judgement(None, "awaiting_approval", seen)
 
@@ -118,19 +130,21 @@ def _e(log_value: float) -> float:
     return math.exp(min(log_value, 700.0))
 
 
-def _way_back(state: Processes, kill: Kill, config: RolloutConfig) -> tuple[Signal, str] | None:
+def _way_back(
+    state: Processes, seen: Mapping[str, float], kill: Kill, config: RolloutConfig
+) -> tuple[Signal, str] | None:
     if kill.consecutive >= config.kill_errors and len(kill.sessions) >= config.kill_sessions:
         return Signal.KILL_SWITCH, "consecutive_server_errors"
     if kill.fleet:
         return Signal.KILL_SWITCH, kill.fleet
     if kill.query:
         return Signal.KILL_SWITCH, USER_QUERY
-    if harm_e(state) >= needs("harm", config):
+    if seen["e_harm"] >= needs("harm", config):
         logs = {name: math.log(weight) + log for name, (weight, log) in harm_logs(state).items()}
         return Signal.HARM, HARM_REASONS[max(logs, key=lambda name: logs[name])]
-    for process, log in _void_logs(state).items():
-        if _e(log) >= needs(process, config):
-            return Signal.VOID, VOIDS[process]
+    for process, reason in VOIDS.items():
+        if seen[f"e_{process}"] >= needs(process, config):
+            return Signal.VOID, reason
     return None
 
 
@@ -166,3 +180,13 @@ def _probation(units: int, seconds: float, config: RolloutConfig) -> tuple[Signa
     if units < config.min_units_per_arm:
         return None, "too_few_units_in_probation"
     return Signal.NO_HARM, "no_harm_in_probation"
+
+
+def _second_probation(state: Processes, seconds: float, config: RolloutConfig) -> tuple[Signal | None, str]:
+    """Only rated units count: it was begun because of their rewards, and nothing was seen of them before."""
+    if min(state.matured_control, state.matured_canary) < config.min_units_per_arm:
+        late = seconds >= config.probation_s
+        return None, "too_few_units_in_second_probation" if late else "in_second_probation"
+    if state.rewarded >= config.probation_units or seconds >= config.probation_s:
+        return Signal.NO_HARM, "no_harm_in_second_probation"
+    return None, "in_second_probation"

@@ -144,6 +144,10 @@ class Watch:
         self._rewards.rebase()
         self._take_reference(since)
 
+    def relearn_rewards(self) -> None:
+        """Another version answers: learn the usual level of rewards anew, and keep the reference of prompts."""
+        self._rewards.rebase()
+
     def slice_now(self) -> SliceModel | None:
         """The alarm's slice learned anew from all prompts since its onset; None when no alarm stands or too few came.
 

@@ -40,7 +40,7 @@ def make_base(folder: Path, seed: int = 0, end: float = 1.0) -> Path:
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.25)
     with torch.no_grad():
-        model.get_input_embeddings().weight[EOS] *= end
+        model.get_parameter("model.embed_tokens.weight")[EOS] *= end
     save(model, tokenizer, folder)
     return folder
 

@@ -27,7 +27,7 @@ from daemon.store import Store, cycles, exchanges, rollouts
 from daemon.store.rollouts import Rollout
 from deploy.alpha_budget import rationed_as
 from deploy.power import Outlook
-from deploy.rollout import Phase, RolloutConfig
+from deploy.rollout import SECONDS, Phase, RolloutConfig
 from monitors.gate import GateResult
 from monitors.metrics import Metrics
 from monitors.watch import Watch
@@ -143,11 +143,13 @@ class Replay:
         row = self._waiting.pop(0)
         config = rationed_as(RolloutConfig.model_validate(row.data["config"]), self.config.rollout)
         data: Mapping[str, Any] = {**row.data, "config": config.model_dump(mode="json")}
-        opened = replace(row, phase=Phase.CANARY_SMALL.value, active=True, data=data, ended_at=None)
+        second = row.data.get("opened_for", "") in SECONDS
+        begins = Phase.SECOND_PROBATION if second else Phase.CANARY_SMALL
+        opened = replace(row, phase=begins.value, active=True, data=data, ended_at=None)
         with self.scratch.begin() as tx:
             rollouts.create(tx, opened)
         self.ingest.follow(opened)
-        self._running = WouldBe(row, config)
+        self._running = WouldBe(row, config, begins)
         self.source.slice_s = FINE_S
 
     def _judge(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from daemon.store.rollouts import Rollout
 from deploy.evidence import Observed
-from deploy.rollout import LIVE, Phase, RolloutConfig, Signal, move
+from deploy.rollout import LIVE, SECONDS, Phase, RolloutConfig, Signal, move
 from deploy.verdict import judge, numbers
 
 
@@ -64,7 +64,8 @@ class WouldBe:
 
     def _overdue(self, now: float) -> bool:
         """Whether the deadline came while the rollout was recorded; a later one says nothing about its evidence."""
-        deadline = self.row.started_at + self.config.deadline_s
+        second = self.row.data.get("opened_for") in SECONDS
+        deadline = self.row.started_at + (self.config.second_deadline_s if second else self.config.deadline_s)
         return now >= deadline and (self.row.ended_at is None or deadline <= self.row.ended_at)
 
     def to_dict(self) -> dict[str, Any]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from daemon.demo.daemon_client import Seen
 from daemon.demo.documents import Json, part
 
-FINAL = frozenset({"promoted", "rolled_back", "inconclusive", "denied", "aborted"})
+FINAL = frozenset({"promoted", "rolled_back", "inconclusive", "denied", "aborted", "kept"})
 """Phases in which a rollout is over."""
 CYCLE_OVER = frozenset({"done", "stopped"})
 """Phases in which a cycle is over."""
-LIVE = frozenset({"canary_small", "canary_half", "awaiting_promotion", "probation"})
+LIVE = frozenset({"canary_small", "canary_half", "awaiting_promotion", "probation", "second_probation"})
 """Phases in which a candidate answers users."""
 
 OF_ROLLOUT = {
@@ -21,6 +21,8 @@ OF_ROLLOUT = {
     "canary_half": "canary_50",
     "awaiting_promotion": "canary_50",
     "probation": "probation",
+    "awaiting_second_probation": "probation",
+    "second_probation": "probation",
 }
 OF_CYCLE = {"collecting": "collect", "training": "training", "gating": "gate", "rolling": "soak"}
 

@@ -12,6 +12,8 @@ from daemon.cycle_standing import cause_of, standing_now
 from daemon.explain import asked
 from daemon.explain.explanation import Decided, Explanation, Measure, Relation, Remedy, compare, span
 from daemon.store import Read, alarms, cycles
+from daemon.store import ledger as entries
+from daemon.unanswered import REASON
 
 _TESTS: Final[tuple[tuple[str, str, Relation, str], ...]] = (
     ("t2", "t2_threshold", ">=", "how far the features of prompts moved (MEWMA)"),
@@ -50,10 +52,12 @@ WORDS: Final[Mapping[str, str]] = MappingProxyType(
         "labels_timed_out": "Labels were asked for, and too few came in time.",
         "labels_superseded": "Labels were asked for; a newer request took the place of that one.",
         "demonstrations_not_built": "Examples in the prompt would come first; the daemon does not try them.",
-        "rollback_after_probation_is_a_persons": (
-            "A version was promoted shortly before. Nothing compares it with the one before it any more; whether to go "
-            "back is a person's decision (`homeostat rollback`)."
+        policy.SECOND: (
+            "At the next tick the version that was promoted shortly before is compared with the one before it once "
+            "more, on half of the sessions each: it is suspected before the world is."
         ),
+        "second_probation_over": "The version was compared with the one before it since, and stayed.",
+        "nothing_to_compare": "What was promoted shortly before does not serve any more: it is not what is worse.",
     }
 )
 """What follows for an alarm, by every reason of ``daemon.cycle.choose``."""
@@ -94,7 +98,7 @@ def explain(read: Read, row: alarms.AlarmRow, config: Config, now: float) -> Exp
         measures=_measures(evidence),
         next=next_lines,
         can_do=(*can_do, *asked.remedies(read, row.alarm_id)),
-        notes=(*_notes(evidence), *asked.notes(read, row.alarm_id)),
+        notes=(*_notes(evidence), *_opened_again(read, row), *asked.notes(read, row.alarm_id)),
     )
 
 
@@ -140,6 +144,12 @@ def _notes(evidence: dict[str, Any]) -> tuple[str, ...]:
     if isinstance(terms, list) and terms:
         notes.append("Words that speak most for it: " + ", ".join(str(t) for t in terms[:12]) + ".")  # pyright: ignore[reportUnknownVariableType,reportUnknownArgumentType]
     return tuple(notes)
+
+
+def _opened_again(read: Read, row: alarms.AlarmRow) -> tuple[str, ...]:
+    """The version that was trained for it and was left."""
+    told = [e for e in entries.about(read, row.alarm_id) if (e.subject, e.reason) == (row.alarm_id, REASON)]
+    return tuple(f"{e.data['version']} was trained for it and rolled back: it is unanswered again." for e in told[-1:])
 
 
 def _answer(read: Read, row: alarms.AlarmRow, config: Config, now: float) -> tuple[tuple[str, ...], tuple[Remedy, ...]]:

@@ -18,6 +18,10 @@ REASONS: Final[Mapping[str, str]] = {
     "input_drift": "A confirmed alarm about prompts started it.",
     "reward_drift": "A confirmed alarm about rewards started it.",
     "concept_drift": "A confirmed alarm started it: known questions want other answers than before.",
+    "second_probation": (
+        "A confirmed alarm soon after a promotion started it: known questions are answered worse, and the version is "
+        "suspected before the world is. Nothing is trained."
+    ),
     "asked_by_person": "A person asked for it.",
     "enough_labels": "Enough labelled examples came and enough of them survived selection.",
     "deadline_with_fewer_labels": "The deadline for labels passed; what there was survived selection in number.",
@@ -34,6 +38,7 @@ REASONS: Final[Mapping[str, str]] = {
     "rollout_rolled_back": "Its version was rolled back.",
     "rollout_inconclusive": "Its rollout ended without a verdict.",
     "rollout_denied": "Its version was denied before it met users.",
+    "rollout_kept": "The version was compared with the one before it once more, and stays.",
     "rollout_aborted": "Its rollout was ended by a person.",
 }
 _NEXT: Final[Mapping[Phase, str]] = {

@@ -26,6 +26,14 @@ _HARMS: Final[Mapping[str, str]] = {
 REASONS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "gate_passed": "The candidate passed the gate offline, so its rollout was opened.",
+        "second_probation": (
+            "Known questions were answered worse soon after its promotion. Rewards learned anew from its own replies "
+            "cannot tell the version from the world, so it is compared with the version before it at random once more."
+        ),
+        "second_probation_proposed": (
+            "Known questions were answered worse soon after its promotion. A person decides whether it is compared "
+            "with the version before it at random once more."
+        ),
         "control_is_an_adapter": "The control serves as an adapter, so that both arms pay the same.",
         "effect_proved_and_soaked": "On one replica the candidate changes replies as it should and answered the soak.",
         "soaked_on_synthetic_alone": (
@@ -105,6 +113,18 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "too_few_units_in_probation": (
             "The hours of probation are over, but fewer than {min_units_per_arm} units came in it: it goes on."
         ),
+        "no_harm_in_second_probation": (
+            "The second probation ended without evidence that it is worse than the version before it (e {e_harm}, "
+            "{needs} would have ended it): what changed is the world."
+        ),
+        "in_second_probation": (
+            "It serves {share_second_probation} of new sessions, the version before it the others, and is watched for "
+            "harm."
+        ),
+        "too_few_units_in_second_probation": (
+            "The hours of the second probation are over, but an arm has fewer rated units than the "
+            "{min_units_per_arm} that say anything: it goes on."
+        ),
         "in_probation": "The candidate serves {share_probation} of new sessions and is watched for harm.",
         "awaiting_approval": "It waits for a person.",
         "paused": "The deployment is paused: no step up is taken, the way back stays open.",
@@ -124,7 +144,10 @@ WHAT: Final[Mapping[Phase, str]] = MappingProxyType(
         Phase.CANARY_HALF: "in its second canary step",
         Phase.AWAITING_PROMOTION: "waits for a person to approve the promotion",
         Phase.PROBATION: "in probation",
+        Phase.AWAITING_SECOND_PROBATION: "waits for a person to approve a second probation",
+        Phase.SECOND_PROBATION: "in a second probation",
         Phase.PROMOTED: "promoted",
+        Phase.KEPT: "kept after a second probation",
         Phase.ROLLED_BACK: "rolled back",
         Phase.INCONCLUSIVE: "ended without a verdict",
         Phase.DENIED: "denied before it met users",
@@ -151,6 +174,14 @@ NEXT: Final[Mapping[Phase, str]] = MappingProxyType(
             "After {probation_units} units or {probation_s} without evidence of harm the candidate is promoted; "
             "harm leads back to the control."
         ),
+        Phase.AWAITING_SECOND_PROBATION: (
+            "Nothing, until a person approves or the deadline passes; it serves everybody meanwhile."
+        ),
+        Phase.SECOND_PROBATION: (
+            "After {probation_units} rated units or {probation_s} without evidence of harm it serves everybody again, "
+            "and the alarm goes on to a learning cycle; harm leads back to the control."
+        ),
+        Phase.KEPT: "It is the champion as before. Its alarm goes on to the next action of the policy.",
         Phase.PROMOTED: "The candidate is the champion; the version before it stays resident to go back to.",
         Phase.ROLLED_BACK: (
             "The candidate is on the deny list for good. The next cycle for this cause waits twice as long, and "
@@ -182,6 +213,20 @@ CAN_DO: Final[Mapping[Phase, tuple[Remedy, ...]]] = MappingProxyType(
             _BACK,
             _ABORT,
             Remedy("homeostat promote", "end probation now, in favour of the candidate (scope admin)"),
+        ),
+        Phase.AWAITING_SECOND_PROBATION: (
+            Remedy("homeostat approve", "begin the second probation"),
+            Remedy("homeostat abort", "let it be; the champion stays"),
+            Remedy("homeostat rollback", "go back to the version before it without a comparison"),
+        ),
+        Phase.SECOND_PROBATION: (
+            _BACK,
+            Remedy("homeostat abort", "end the comparison; the champion stays"),
+            Remedy("homeostat promote", "the same, as a verdict for the champion (scope admin)"),
+        ),
+        Phase.KEPT: (
+            Remedy("homeostat rollback", "go back to the version before it all the same"),
+            _AGAIN,
         ),
         Phase.PROMOTED: (
             Remedy("homeostat rollback", "go back to the version before it"),

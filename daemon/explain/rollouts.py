@@ -27,7 +27,7 @@ from daemon.store import ledger as entries
 from deploy.guards import GUARDS
 from deploy.kill_query import QueryState
 from deploy.processes import UnitEvent
-from deploy.rollout import FINAL, LIVE, Phase, RolloutConfig
+from deploy.rollout import FINAL, LIVE, TABLE, Phase, RolloutConfig, Signal
 from deploy.verdict import needs, numbers
 
 _TESTS: Final[tuple[tuple[str, str], ...]] = (
@@ -97,7 +97,7 @@ def _facts(
     found |= {name: str(told[name]) for name in ("query", "relation", "expr") if name in told}
     found |= {name: f"{value:.3g}" for name, value in seen.items() if math.isfinite(value)}
     found |= {name: f"{value:g}" for name, value in config.model_dump().items() if isinstance(value, (int, float))}
-    shares = ("share_small", "share_half", "share_probation")
+    shares = ("share_small", "share_half", "share_probation", "share_second_probation")
     found |= {name: f"{100.0 * getattr(config, name):g} %" for name in shares}
     found |= {"needs": f"{config.harm_threshold:.3g}", "needs_promote": f"{config.promote_threshold:g}"}
     found |= {"needs_void": f"{config.void_threshold:g}"}
@@ -148,7 +148,7 @@ def _next(
     if phase not in FINAL:
         left = row.deadline - now
         lines.append(
-            f"Without a verdict it ends inconclusive in {span(left)}."
+            f"Without a verdict it ends {TABLE[phase, Signal.DEADLINE].value} in {span(left)}."
             if left > 0
             else "Its deadline has passed: it ends at the next tick."
         )

@@ -11,7 +11,7 @@ from daemon.invariants.facts import Facts
 from daemon.store.units import Unit, UnitEvent
 from deploy import processes
 from deploy.processes import Path, Processes
-from deploy.rollout import FINAL, TABLE, Phase, RolloutConfig
+from deploy.rollout import BEGINS, FINAL, TABLE, Phase, RolloutConfig, Signal
 from deploy.routes import RouteFile
 from deploy.verdict import numbers
 
@@ -28,9 +28,13 @@ def by_the_table(facts: Facts) -> Iterator[str]:
             continue
         signal, before = entry.data.get("signal"), phases.get(entry.subject)
         if signal is None:
-            first = Phase.STARTING.value if entry.kind == "rollout" else cycle_table.Phase.COLLECTING.value
+            first = str(entry.data.get("to_phase", cycle_table.Phase.COLLECTING.value))
             if before is not None:
                 yield f"{entry.subject} begins again ({entry.reason})"
+            if entry.kind == "rollout" and BEGINS.get(entry.reason) != first:
+                yield f"{entry.subject} begins in {first} by {entry.reason}"
+            if entry.kind == "cycle" and first not in cycle_table.BEGINS.values():
+                yield f"{entry.subject} begins in {first}"
             phases[entry.subject] = first
             continue
         after = _MOVES.get((entry.kind, before, str(signal)))
@@ -52,18 +56,17 @@ def by_the_table(facts: Facts) -> Iterator[str]:
 
 def _control_moved(facts: Facts, before: RouteFile, after: RouteFile) -> Iterator[str]:
     """What should serve changes by a promotion, by a way back, or from the base to the identity, and by nothing else;
-    what stands in for it changes nothing.
+    what stands in for it changes nothing. A promotion has a share in the route before it, unless something stood in
+    for the control, or a person promoted twice before any share was written.
     """
     old, new = before.route(facts.alias), after.route(facts.alias)
     if old is None or new is None or old.wanted == new.wanted or ":" in after.reason:
         return
     promoted = old.split is not None and new.wanted == old.split.candidate
     resumed = new.split is not None and new.split.candidate == old.wanted  # the promotion's rows never came
-    # what stands in has no split beside it, and a person may promote past the statistics meanwhile
-    rested = old.stands_in_for is not None and any(
-        (r.candidate, r.control) == (new.wanted, old.wanted) for r in facts.rollouts
-    )
-    if not (promoted or resumed or rested) and (old.wanted, new.wanted) != (None, facts.identity):
+    trials = [r.id for r in facts.rollouts if (r.candidate, r.control) == (new.wanted, old.wanted)]
+    past = bool(trials) and (old.stands_in_for is not None or any(_forced(facts, trial) for trial in trials))
+    if not (promoted or resumed or past) and (old.wanted, new.wanted) != (None, facts.identity):
         yield f"control moved from {old.wanted} to {new.wanted} by {after.reason}"
 
 
@@ -89,7 +92,8 @@ def data_before_promotion(facts: Facts) -> Iterator[str]:
             continue
         row, phase, to = rows.get(entry.subject), entry.data.get("from_phase"), entry.data.get("to_phase")
         passed = phase in _NEEDS and to in (Phase.CANARY_HALF, Phase.AWAITING_PROMOTION, Phase.PROBATION)
-        if row is None or not (passed or to == Phase.PROMOTED):
+        kept = to == Phase.KEPT and entry.data.get("signal") == Signal.NO_HARM
+        if row is None or not (passed or kept or to == Phase.PROMOTED):
             continue
         config = RolloutConfig.model_validate(row.data["config"])
         seen = entry.data
@@ -97,6 +101,8 @@ def data_before_promotion(facts: Facts) -> Iterator[str]:
             if not float(seen.get(name, 0.0)) >= config.promote_threshold:
                 yield f"{row.id} passed {phase} with {name} = {seen.get(name)}, {config.promote_threshold} are needed"
         least = min(float(seen.get(f"units_matured_{arm}", 0.0)) for arm in ("control", "canary"))
+        if kept and float(seen.get("units_rewarded", 0.0)) < 2 * config.min_units_per_arm:
+            yield f"{row.id} was kept after {seen.get('units_rewarded')} rated units"
         if least < config.min_units_per_arm and not _forced(facts, row.id):
             yield f"{row.id} passed {phase} with {least} matured units in an arm"
         if to == Phase.PROMOTED:

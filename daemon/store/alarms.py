@@ -85,8 +85,8 @@ def unanswered(read: Read, deployment: str, limit: int = 100) -> list[AlarmRow]:
     return [_alarm(row) for row in read.conn.execute(select(T).where(where).order_by(T.c.seq).limit(limit))]
 
 
-def answer(tx: Tx, alarm_id: str, text: str) -> None:
-    """Record what became of it: a cycle's id or a reason."""
+def answer(tx: Tx, alarm_id: str, text: str | None) -> None:
+    """Record what became of it: a cycle's id or a reason; None opens it again."""
     tx.conn.execute(update(T).where(T.c.alarm_id == alarm_id).values(answer=text))
 
 

@@ -19,6 +19,7 @@ from daemon.learning import Learning
 from daemon.query_watch import Ask, QueryWatch
 from daemon.residency import Residency
 from daemon.rolling import Rolling
+from daemon.rollout_start import RolloutStart
 from daemon.routing import Routing
 from daemon.shadow_task import ShadowTask
 from daemon.soak_task import Soaked
@@ -116,6 +117,7 @@ agent: {{replicas: [{{name: replica-0, url: "http://127.0.0.1:1"}}, {{name: repl
             ingest.newest_slice,
             clock,
             metrics,
+            RolloutStart(config, IDENTITY, lambda: routing.route, clock).second,
         )
         ask = self.ask
         controller = Controller(

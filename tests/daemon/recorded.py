@@ -13,7 +13,7 @@ from daemon.live_evidence import store_tick
 from daemon.store import Store, exchanges, feedback, rollouts, sessions, versions
 from deploy.evidence import Evidence
 from deploy.guards import Bounds
-from deploy.rollout import FINAL, LIVE, Phase, RolloutConfig, Signal, move
+from deploy.rollout import BEGINS, FINAL, LIVE, Phase, RolloutConfig, Signal, move
 from deploy.verdict import judge, numbers
 from tests.daemon.events import exchange
 from tests.daemon.events import feedback as said
@@ -26,6 +26,7 @@ SHARES = {
     Phase.CANARY_SMALL: CONFIG.share_small,
     Phase.CANARY_HALF: CONFIG.share_half,
     Phase.PROBATION: CONFIG.share_probation,
+    Phase.SECOND_PROBATION: CONFIG.share_second_probation,
 }
 STEP_S = 0.4
 
@@ -39,14 +40,15 @@ def record_rollout(
     units: int = 600,
     start: float = 2000.0,
     config: RolloutConfig = CONFIG,
+    begins: Phase = Phase.CANARY_SMALL,
 ) -> float:
     """Sessions of one exchange each, up-voted with chance ``good`` in the canary and ``bad`` in the control, until a
     verdict or ``units`` sessions; the time afterwards.
     """
     rng = random.Random(5)
     evidence = Evidence(name, config, Bounds(), lambda _text: True)
-    phase, changed_at, since, now = Phase.CANARY_SMALL, start, 0, start
-    _open(store, name, config, start)
+    phase, changed_at, since, now = begins, start, 0, start
+    _open(store, name, config, start, begins)
     for number in range(units):
         now += STEP_S
         share = SHARES[phase]
@@ -90,12 +92,13 @@ def record_rollout(
     return now
 
 
-def _open(store: Store, name: str, config: RolloutConfig, start: float) -> None:
+def _open(store: Store, name: str, config: RolloutConfig, start: float, begins: Phase) -> None:
     data: dict[str, Any] = {
         "config": config.model_dump(mode="json"),
         "slice": None,
         "units_at_phase": 0,
         "waiting": "too_few_units",
+        "opened_for": next((reason for reason, phase in BEGINS.items() if phase is begins), "gate_passed"),
     }
     row = rollouts.Rollout(
         name,
@@ -103,7 +106,7 @@ def _open(store: Store, name: str, config: RolloutConfig, start: float) -> None:
         CANDIDATE,
         CONTROL,
         "manual",
-        Phase.CANARY_SMALL.value,
+        begins.value,
         True,
         "effect_proved_everywhere",
         data,
@@ -119,7 +122,7 @@ def _open(store: Store, name: str, config: RolloutConfig, start: float) -> None:
             ),
         )
         rollouts.create(tx, row)
-        entry = {"to_phase": "canary_small", "signal": "proved", "candidate": CANDIDATE, "control": CONTROL}
+        entry = {"to_phase": begins.value, "signal": "proved", "candidate": CANDIDATE, "control": CONTROL}
         reason = "effect_proved_everywhere"
         ledger.append(tx, "support", "rollout", name, reason, actor="daemon", at=start, data=entry)
 

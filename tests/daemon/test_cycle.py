@@ -25,6 +25,7 @@ from daemon.cycle import (
 )
 from daemon.drift_policy import ABSENT, PASSED_OVER, POLICY, Action, Situation, taken
 from daemon.label_requests import ENDS, OUT_OF_REACH
+from deploy.rollout import SECONDS
 from monitors.alarms import AlarmKind
 
 CONFIG = CycleConfig(min_labels=100, min_selected=50, label_deadline_s=60.0, cooldown_s=10.0, reward_grace_s=20.0)
@@ -60,7 +61,19 @@ def test_every_open_phase_can_be_aborted_and_nothing_leaves_an_ended_one() -> No
         (replace(FREE, alarms=(replace(REWARD, at=90.0),)), None, "reward_grace"),
         (replace(FREE, alarms=(replace(INPUT, kind=AlarmKind.LATENCY),)), None, "alarm_only_informs"),
         (replace(FREE, alarms=(CHANGED,)), "a-changed", "concept_drift"),
-        (replace(FREE, alarms=(CHANGED,), last_promoted=1.0), "a-changed", "concept_drift"),
+        (replace(FREE, alarms=(CHANGED,), last_promoted=1.0), "a-changed", "second_probation"),
+        (replace(FREE, alarms=(CHANGED, INPUT), last_promoted=1.0), "a-changed", "second_probation"),
+        (replace(FREE, alarms=(CHANGED,), last_promoted=1.0, last_end=99.0), "a-changed", "second_probation"),
+        (replace(FREE, alarms=(replace(CHANGED, at=99.0),), last_promoted=1.0), "a-changed", "second_probation"),
+        (replace(FREE, alarms=(CHANGED,), last_promoted=1.0, no_second_probation="x"), "a-changed", "concept_drift"),
+        (
+            replace(FREE, alarms=(CHANGED,), last_promoted=1.0, last_end=99.0, no_second_probation="x"),
+            None,
+            "cooldown",
+        ),
+        (replace(FREE, alarms=(CHANGED,), last_promoted=1.0, rollbacks_same_cause=1), "a-changed", "concept_drift"),
+        (replace(FREE, alarms=(CHANGED,), last_promoted=1.0, paused=True), None, "paused"),
+        (replace(FREE, alarms=(REWARD,), last_promoted=1.0), "a-reward", "reward_drift"),
         (replace(FREE, alarms=(CHANGED,), last_promoted=50.0), None, "same_cause"),
         (replace(FREE, alarms=(INPUT,), last_promoted=50.0), None, "same_cause"),
         (replace(FREE, alarms=(INPUT,), last_promoted=4.0), "a-input", "input_drift"),
@@ -81,8 +94,10 @@ def test_the_policy_names_why_it_starts_or_does_not(standing: Standing, alarm: s
 
 def test_what_is_not_there_yet_is_passed_over_by_name_and_answered_alarms_are_named() -> None:
     assert choose(FREE, CONFIG, 100.0).passed_over == ("demonstrations_not_built",)
-    soon = choose(replace(FREE, alarms=(CHANGED,), last_promoted=1.0), CONFIG, 100.0)
-    assert soon.passed_over == ("rollback_after_probation_is_a_persons",)
+    soon = replace(FREE, alarms=(CHANGED,), last_promoted=1.0)
+    assert choose(soon, CONFIG, 100.0).action is Action.SECOND_PROBATION
+    again = choose(replace(soon, no_second_probation="second_probation_over"), CONFIG, 100.0)
+    assert (again.action, again.passed_over) == (Action.ADAPT, ("second_probation_over",))
     late = choose(replace(FREE, alarms=(replace(CHANGED, at=4000.0),), last_promoted=1.0), CONFIG, 5000.0)
     assert late.alarm_id == "a-changed" and late.passed_over == ()
     newer = replace(INPUT, at=60.0)
@@ -103,7 +118,7 @@ def test_labels_are_asked_for_once_an_alarm_and_not_while_paused() -> None:
 def test_every_name_of_the_policy_has_its_line_in_the_docs() -> None:
     text = (Path(__file__).parents[2] / "docs" / "decisions.md").read_text(encoding="utf-8")
     lines = {line.split("`")[1] for line in text.splitlines() if line.startswith("| `")}
-    named = {rule.reason for rule in POLICY} | PASSED_OVER | {ASKED, OUT_OF_REACH, *ENDS, "same_cause"}
+    named = {rule.reason for rule in POLICY} | PASSED_OVER | {ASKED, OUT_OF_REACH, *ENDS, "same_cause"} | SECONDS
     assert lines >= named, named - lines
 
 

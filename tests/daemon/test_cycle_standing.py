@@ -152,7 +152,7 @@ def test_an_alarm_that_another_one_answers_names_it_and_what_was_passed_over(sto
         alarm(tx, "a2", "feedback", "new_inputs", rewards=50, usual=0.1, direction="rise")
     told = why(store, "a2")[1]
     assert told.next[1] == "It is for a1, and answers this one too."
-    assert any("homeostat rollback" in line for line in told.next), "soon after a promotion the version is suspected"
+    assert told_alarms.WORDS["nothing_to_compare"] in told.next, "what was promoted has no row and serves nobody"
     assert told.decided.words.startswith("The share of corrections shows a rise from the usual 0.1 over 50 rewards.")
     assert "the questions are new" in told.decided.words
     first = why(store, "a1")[1]
@@ -179,6 +179,10 @@ def test_every_reason_of_the_policy_has_words() -> None:
         replace(free, last_promoted=NOW - 600.0),
         replace(free, last_promoted=NOW + 10.0),
         *(replace(free, rollbacks_same_cause=1, asked={"a": name}) for name in ENDS),
+        *(
+            replace(free, last_promoted=NOW - 600.0, no_second_probation=name)
+            for name in ("second_probation_over", "nothing_to_compare")
+        ),
     ]
     for standing, kind, cause, at in product(
         standings, AlarmKind, ("new_inputs", "changed_answers", "unknown"), (NOW - 500.0, NOW)

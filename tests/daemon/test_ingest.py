@@ -34,6 +34,7 @@ class CountingWatch:
     seen: list[str] = field(default_factory=list[str])
     rewards: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
     rebased: int = 0
+    relearned: int = 0
 
     def observe_exchange(self, exchange: Exchange) -> list[Alarm]:
         self.seen.append(exchange.exchange_id)
@@ -63,6 +64,9 @@ class CountingWatch:
 
     def rebase(self, now: float, reason: str) -> None:
         self.rebased += 1
+
+    def relearn_rewards(self) -> None:
+        self.relearned += 1
 
     def dump_parts(self) -> dict[str, bytes]:
         rewards = " ".join(f"{name}={value}" for name, value in self.rewards)
@@ -233,6 +237,53 @@ def test_feedback_with_a_forged_token_moves_no_reward(bench: Bench) -> None:
     ingest = bench.ingest(valid=lambda token: token != "forged")
     drain(ingest)
     assert watch_of(ingest).rewards == []
+
+
+def test_rewards_of_another_version_are_counted_and_not_watched(bench: Bench) -> None:
+    """What stands in for the champion says nothing of it, whenever its ratings come."""
+    champion, other = "support-bbbbbbbbbbbb", "support-000000000000"
+    ingest = bench.ingest()
+    ingest.rate(champion)
+    assert watch_of(ingest).relearned == 0, "the first version that is named is the one that was learned"
+    bench.send(exchange(1, version=champion), exchange(2, version=other), said(1, "x1"), said(2, "x2"))
+    drain(ingest)
+    assert watch_of(ingest).rewards == [("x1", 1.0)]
+    again = bench.ingest()
+    bench.send(exchange(3, version=other), said(3, "x3"))
+    drain(again)
+    assert watch_of(again).rewards == [("x1", 1.0)], "also before the first tick after a restart"
+    with bench.store.read() as read:
+        assert counters.get_all(read)["rewards_of_other_versions"] == 2
+        assert counters.get_all(read)["joined"] == 3
+    again.rate(champion)
+    assert watch_of(again).relearned == 0
+    again.rate(other)
+    assert watch_of(again).relearned == 1, "another champion's usual level is another one"
+    again.rate(None)
+    bench.send(exchange(4, version="support-base"), said(4, "x4"))
+    drain(again)
+    assert watch_of(again).rewards[-1] == ("x4", 1.0), "where nobody says who should answer, everybody counts"
+    again.rate(other)
+    assert watch_of(again).relearned == 1
+
+
+def test_a_level_that_could_not_be_stored_is_learned_anew_at_the_next_look(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest = bench.ingest()
+    ingest.rate("support-bbbbbbbbbbbb")
+
+    def broken(*_: object) -> None:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(states, "put", broken)
+        with pytest.raises(OSError, match="disk full"):
+            ingest.rate("support-000000000000")
+    ingest.rate("support-000000000000")
+    assert watch_of(ingest).relearned == 2
+    with bench.store.read() as read:
+        assert states.get(read, "rewards_of") == b"support-000000000000"
 
 
 def test_feedback_may_come_before_its_exchange_even_over_a_restart(bench: Bench) -> None:

@@ -3,8 +3,25 @@
 import itertools
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from deploy.rollout import FINAL, LIVE, TABLE, IllegalMove, Phase, RolloutConfig, Signal, desired, move, replay
+from deploy.rollout import (
+    BEGINS,
+    FINAL,
+    LIVE,
+    MAY_PROMOTE,
+    SECONDS,
+    STAYS,
+    TABLE,
+    IllegalMove,
+    Phase,
+    RolloutConfig,
+    Signal,
+    desired,
+    move,
+    replay,
+)
 from deploy.rollout_config import PRESETS, Preset
 
 HAPPY = [
@@ -35,11 +52,33 @@ def test_nothing_leaves_a_final_phase(phase: Phase, signal: Signal) -> None:
 
 
 def test_every_phase_is_reached_and_every_open_phase_can_end() -> None:
-    assert {Phase.STARTING, *TABLE.values()} == set(Phase)
+    assert {*BEGINS.values(), *TABLE.values()} == set(Phase)
     for phase in set(Phase) - FINAL:
         ends = {TABLE[phase, s] for s in Signal if (phase, s) in TABLE}
-        assert Phase.INCONCLUSIVE in ends, f"{phase} has no deadline"
+        assert TABLE[phase, Signal.DEADLINE] in ends & {Phase.INCONCLUSIVE, Phase.KEPT}, f"{phase} has no deadline"
         assert ends & {Phase.ABORTED, Phase.ROLLED_BACK}, f"{phase} does not obey a person"
+
+
+def test_a_second_probation_leads_back_or_leaves_everything_as_it_was() -> None:
+    """Whatever happens in it: the champion is left for harm or by a person's rollback, and nothing is promoted."""
+    second = {BEGINS[reason] for reason in SECONDS}
+    assert second == {Phase.AWAITING_SECOND_PROBATION, Phase.SECOND_PROBATION}
+    assert not second & MAY_PROMOTE and BEGINS["gate_passed"] in MAY_PROMOTE
+    ends = {(s, to) for (p, s), to in TABLE.items() if p in second and to in FINAL}
+    left = {s for s, to in ends if to is Phase.ROLLED_BACK}
+    assert left == {Signal.HARM, Signal.KILL_SWITCH, Signal.PROOF_FAILED, Signal.ROLLBACK}
+    assert {to for _, to in ends} == {Phase.ROLLED_BACK, Phase.KEPT}
+    assert {p for (p, _), to in TABLE.items() if to is Phase.KEPT} == second
+
+
+@given(st.lists(st.sampled_from(list(Signal)), max_size=8), st.sampled_from(sorted(SECONDS)))
+def test_no_history_of_a_second_probation_promotes(signals: list[Signal], reason: str) -> None:
+    phase = BEGINS[reason]
+    for signal in signals:
+        phase = TABLE.get((phase, signal), phase)
+        assert phase not in MAY_PROMOTE
+        wants = desired(phase, "d-old", "d-new", RolloutConfig())
+        assert wants.control == "d-new" or wants.share is not None or phase is Phase.ROLLED_BACK
 
 
 def test_no_signal_promotes_before_the_candidate_was_live() -> None:
@@ -52,10 +91,12 @@ def test_a_share_only_while_live_and_promoted_serves_the_candidate() -> None:
     for phase in Phase:
         wants = desired(phase, "d-old", "d-new", config)
         assert (wants.share is not None) == (phase in LIVE)
-        assert wants.control == ("d-new" if phase is Phase.PROMOTED else "d-old")
+        serves = phase in STAYS or phase is Phase.AWAITING_SECOND_PROBATION
+        assert wants.control == ("d-new" if serves else "d-old")
         assert wants.control in wants.resident
     assert desired(Phase.STARTING, "d-old", "d-new", config).resident == ("d-old",)
     assert desired(Phase.PROBATION, "d-old", "d-new", config).share == config.share_probation
+    assert desired(Phase.SECOND_PROBATION, "d-old", "d-new", config).share == 0.5
 
 
 @pytest.mark.parametrize("preset", PRESETS)

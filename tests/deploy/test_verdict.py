@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from pathlib import Path as FilePath
 
 import pytest
@@ -12,7 +13,7 @@ from deploy.evidence import Kill
 from deploy.guards import GUARDS
 from deploy.kill_query import HOLD_REASONS
 from deploy.processes import Processes, apply, harm_e
-from deploy.rollout import Phase, RolloutConfig, Signal
+from deploy.rollout import LIVE, Phase, RolloutConfig, Signal
 from deploy.shadow_config import ShadowConfig
 from deploy.unit_events import Path, UnitEvent
 from deploy.verdict import PROMOTING, REASONS, VOIDS, judge, needs, numbers
@@ -91,7 +92,7 @@ def test_harm_of_each_kind_goes_back_from_every_live_phase(
     path: Path, canary: float, control: float, reason: str
 ) -> None:
     state = evidence(canary=canary, control=control, path=path)
-    for phase in (Phase.CANARY_SMALL, Phase.CANARY_HALF, Phase.AWAITING_PROMOTION, Phase.PROBATION):
+    for phase in LIVE:
         assert signal(phase, state) == (Signal.HARM, reason)
 
 
@@ -133,6 +134,19 @@ def test_probation_ends_by_units_or_by_time() -> None:
         Signal.NO_HARM,
         "no_harm_in_probation",
     )
+
+
+def test_a_second_probation_ends_by_rated_units_or_by_time_and_never_without_both_arms() -> None:
+    second, late = Phase.SECOND_PROBATION, 10.0 * CONFIG.probation_s
+    rated = evidence(canary=0.6, control=0.6, units=400)
+    enough = replace(rated, rewarded=CONFIG.probation_units)
+    assert signal(second, rated, units=10_000) == (None, "in_second_probation"), "units that nobody rated say nothing"
+    assert signal(second, enough) == (Signal.NO_HARM, "no_harm_in_second_probation")
+    assert signal(second, rated, seconds=CONFIG.probation_s) == (Signal.NO_HARM, "no_harm_in_second_probation")
+    one_arm = replace(enough, matured_control=CONFIG.min_units_per_arm - 1)
+    assert signal(second, one_arm) == (None, "in_second_probation")
+    assert signal(second, one_arm, seconds=late) == (None, "too_few_units_in_second_probation")
+    assert signal(second, Processes(), seconds=late) == (None, "too_few_units_in_second_probation")
 
 
 def test_outside_the_live_phases_evidence_says_nothing() -> None:
@@ -239,6 +253,9 @@ def every_reason() -> set[str]:
         skewed = apply(skewed, UnitEvent(i, Path.ASSIGNED, i, i % 10 < 3, 0.1, 1.0, True, 0.0), CONFIG)
     small, half, probation = Phase.CANARY_SMALL, Phase.CANARY_HALF, Phase.PROBATION
     late = judge(probation, same, Kill(), CONFIG, 0, CONFIG.probation_s).reason
+    second = {
+        judge(Phase.SECOND_PROBATION, s, Kill(), CONFIG, 0, CONFIG.probation_s).reason for s in (same, Processes())
+    }
     looks = [
         (Phase.SOAKING, good, Kill(), 0),
         (small, Processes(), Kill(), 0),
@@ -248,6 +265,7 @@ def every_reason() -> set[str]:
         (half, same, Kill(), 0),
         (probation, same, Kill(), 0),
         (probation, same, Kill(), CONFIG.probation_units),
+        (Phase.SECOND_PROBATION, Processes(), Kill(), 0),
         (Phase.AWAITING_PROMOTION, good, Kill(), 0),
         (small, good, Kill(20, many), 0),
         *((small, good, Kill(fleet=reason), 0) for reason in ("fleet_errors", "fleet_slow")),
@@ -257,7 +275,11 @@ def every_reason() -> set[str]:
         (half, evidence(canary=0.2, control=0.8, units=400, path=Path.HARM), Kill(), 0),
         *((half, evidence(canary=0.8, control=0.02, units=600, path=path), Kill(), 0) for path in GUARDS),
     ]
-    return {late, *(judge(phase, state, kill, CONFIG, units, 0.0).reason for phase, state, kill, units in looks)}
+    return {
+        late,
+        *second,
+        *(judge(phase, state, kill, CONFIG, units, 0.0).reason for phase, state, kill, units in looks),
+    }
 
 
 def test_every_reason_is_reached_and_none_is_missing_from_the_list() -> None:

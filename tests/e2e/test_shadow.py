@@ -59,13 +59,12 @@ class Users:
         limits = httpx.Limits(max_connections=8)
         self._http = httpx.Client(base_url=url, trust_env=False, timeout=30.0, limits=limits)
         self._numbers = itertools.count()
-        self._rng = random.Random(3)
         self.asked: list[Asked] = []
 
     def ask(self) -> Asked:
         """A question of random words to the alias."""
         number = next(self._numbers)
-        text = " ".join(self._rng.choices(WORDS.split(), k=4))
+        text = " ".join(random.Random(number).choices(WORDS.split(), k=4))
         headers = {"x-session-id": f"s{number}", "x-user-id": f"u{number}", "x-homeostat-control": TOKEN}
         body = question(text, temperature=TEMPERATURE, seed=number, max_tokens=TOKENS)
         answer = self._http.post(CHAT, json=body, headers=headers)
@@ -121,7 +120,8 @@ def judge(stand: Stand, users: Users, fine: Manifest) -> tuple[int, int]:
 
     try:
         with ThreadPoolExecutor(4) as pool:
-            asked = [one for one in pool.map(lambda _: users.ask(), range(POOL)) if one.whole and one.reply.strip()]
+            waiting = [pool.submit(users.ask) for _ in range(POOL)]
+            asked = [one for found in waiting if (one := found.result()).whole and one.reply.strip()]
             truths = list(pool.map(right, asked))
     finally:
         driver.unload(fine.version)

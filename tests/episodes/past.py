@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from hashlib import sha256
+from typing import Any
 
 from daemon import cycle as cycle_table
 from daemon import ledger
-from daemon.store import buffers, cycles, rollouts, versions
+from daemon.store import alarms, buffers, cycles, rollouts, versions
+from deploy.rollout import TABLE
+from deploy.rollout import Phase as RolloutPhase
+from deploy.rollout import Signal as RolloutSignal
 from deploy.routes import Route, RouteFile
+from monitors.alarms import AlarmKind
 from tests.episodes.host import ALIAS
 from tests.episodes.played import (
     BASE_DIGEST,
@@ -44,7 +49,10 @@ def furnish(world: World) -> None:
             if name != IDENTITY:
                 versions.promote(tx, name, float(at))
                 world.qualities[name] = Quality(0.5)
-    if world.mode != "observe" and rng.random() < 0.7:
+    suspected = world.seed % 5 == 2 and bool(stack)  # not drawn: the other seeds stay what they were
+    if world.mode != "observe" and suspected:
+        _furnish_promotion(world, stack)
+    elif world.mode != "observe" and rng.random() < 0.7:
         _furnish_rollout(world, stack)
     if stack and world.mode != "observe":
         route = Route(deployment=DEPLOYMENT, alias=ALIAS, control=stack[-1])
@@ -102,6 +110,56 @@ def _furnish_rollout(world: World, stack: list[str]) -> None:
             moved = _cycle_move(signal)
             ledger.append(tx, DEPLOYMENT, "cycle", "cycle-before", signal, actor="daemon", at=now, data=moved)
         ledger.append(tx, DEPLOYMENT, "rollout", rollout, "gate_passed", actor="daemon", at=now, data=entry)
+
+
+def _furnish_promotion(world: World, stack: list[str]) -> None:
+    """The champion was promoted just before, and users are less content since: with it, or with the world."""
+    champion, control = stack[-1], stack[-2] if len(stack) > 1 else IDENTITY
+    world.qualities[champion] = world.rng.choice((Quality(0.05), Quality(0.5), Quality(0.95), Quality(0.5, fails=0.9)))
+    now, cycle, rollout = world.now, "cycle-promoted", "rollout-promoted"
+    data = {"config": rollout_settings(world.mode), "slice": None, "cycle": cycle, "units_at_phase": 0}
+    with world.store.begin() as tx:
+        cycles.create(
+            tx,
+            cycle=cycle,
+            deployment=DEPLOYMENT,
+            cause="alarm-before",
+            phase="rolling",
+            reason="gate_passed",
+            data={"version": champion, "rollout": rollout, "overrides": {}},
+            at=now - 20.0,
+        )
+        row = rollouts.Rollout(
+            rollout, DEPLOYMENT, champion, control, "alarm-before", "probation", True, "gate_passed", data,
+            now - 20.0, now - 10.0, now + 100.0,
+        )  # fmt: skip
+        rollouts.create(tx, row)
+        rollouts.update_phase(tx, rollout, phase="promoted", reason="promoted_by_person", at=now - 10.0, ended=True)
+        cycles.update_phase(
+            tx, cycle, phase="done", reason="rollout_promoted", data={"rollout": rollout}, at=now - 10.0, active=False
+        )
+        ledger.append(tx, DEPLOYMENT, "cycle", cycle, "input_drift", actor="daemon", at=now - 20.0)
+        for signal in ("enough_labels", "trained", "gate_passed", "rollout_ended"):
+            moved = _cycle_move(signal)
+            ledger.append(tx, DEPLOYMENT, "cycle", cycle, signal, actor="daemon", at=now - 10.0, data=moved)
+        entry: dict[str, Any] = {"to_phase": "starting", "candidate": champion, "control": control, "cycle": cycle}
+        ledger.append(tx, DEPLOYMENT, "rollout", rollout, "gate_passed", actor="daemon", at=now - 20.0, data=entry)
+        phase = RolloutPhase.STARTING
+        for signal in ("control_ready", "soaked", "proved", "approved", "approved"):
+            after = TABLE[phase, RolloutSignal(signal)]
+            moved = {"from_phase": phase.value, "to_phase": after.value, "signal": signal}
+            ledger.append(
+                tx, DEPLOYMENT, "rollout", rollout, "promoted_by_person", actor="tester", at=now - 10.0, data=moved
+            )
+            phase = after
+        kinds = {AlarmKind.INPUT: ("alarm-before", "new_inputs", -25.0)}
+        if world.rng.random() < 0.6:
+            kinds[AlarmKind.REWARD] = ("alarm-after", "changed_answers", -5.0)
+        for kind, (name, cause, after_s) in kinds.items():
+            body = {"evidence": {"cause": cause}, "slice": None}
+            known = alarms.AlarmRow(name, DEPLOYMENT, kind.value, "played", True, True, now + after_s, body)
+            alarms.insert_new(tx, [known])
+        alarms.answer(tx, "alarm-before", cycle)
 
 
 def _cycle_move(signal: str) -> dict[str, str]:

@@ -172,6 +172,7 @@ class CountingWatch:
             confirmed=True,
             at=exchange.received_at,
             event_index=len(self.seen),
+            evidence={"cause": "changed_answers" if name < "a" else "unknown"},
         )
         return [alarm]
 
@@ -186,6 +187,10 @@ class CountingWatch:
         return None
 
     def rebase(self, now: float, reason: str) -> None:
+        """Count it."""
+        self.rebased += 1
+
+    def relearn_rewards(self) -> None:
         """Count it."""
         self.rebased += 1
 

@@ -17,9 +17,9 @@ import daemon.rollback
 import daemon.rolling
 import daemon.rollout_start
 import daemon.standing
+import daemon.way_back
 import tests.episodes.host
 import tests.episodes.world
-from daemon.controller import Controller
 from daemon.holdback import Holding
 from daemon.ingest import Ingest
 from daemon.invariants import INVARIANTS
@@ -246,7 +246,7 @@ def a_rollback_ends_a_rollout_without_a_word(patch: pytest.MonkeyPatch) -> None:
 @plant("R6")
 def a_step_passes_without_data(patch: pytest.MonkeyPatch) -> None:
     def judge(phase: Phase, *_more: Any) -> Judgement:
-        forward = Signal.NO_HARM if phase is Phase.PROBATION else Signal.STEP_PASSED
+        forward = Signal.NO_HARM if phase in (Phase.PROBATION, Phase.SECOND_PROBATION) else Signal.STEP_PASSED
         return Judgement(None if phase is Phase.AWAITING_PROMOTION else forward, "why_not", {})
 
     patch.setattr(daemon.rolling, "judge", judge)
@@ -264,15 +264,30 @@ def a_step_passes_at_the_threshold_of_the_way_back(patch: pytest.MonkeyPatch) ->
 
 @plant("R6")
 def the_hours_of_probation_promote_alone(patch: pytest.MonkeyPatch) -> None:
+    _too_few_are_enough(patch, "probation")
+
+
+@plant("R6")
+def the_hours_of_a_second_probation_acquit_alone(patch: pytest.MonkeyPatch) -> None:
+    _too_few_are_enough(patch, "second_probation")
+
+
+def _too_few_are_enough(patch: pytest.MonkeyPatch, phase_name: str) -> None:
     honest = daemon.rolling.judge
 
     def judge(phase: Phase, state: Any, kill: Any, config: RolloutConfig, units: int, seconds: float) -> Judgement:
         found = honest(phase, state, kill, config, units, seconds)
-        if found.reason == "too_few_units_in_probation":
-            return Judgement(Signal.NO_HARM, "no_harm_in_probation", found.numbers)
+        if found.reason == f"too_few_units_in_{phase_name}":
+            return Judgement(Signal.NO_HARM, f"no_harm_in_{phase_name}", found.numbers)
         return found
 
     patch.setattr(daemon.rolling, "judge", judge)
+
+
+@plant("R5")
+def a_second_probation_begins_where_a_rollout_does(patch: pytest.MonkeyPatch) -> None:
+    begins = {**daemon.rollout_start.BEGINS, "second_probation": Phase.STARTING}
+    patch.setattr(daemon.rollout_start, "BEGINS", begins)
 
 
 @plant("L1")
@@ -314,7 +329,7 @@ def a_faster_writer_ends_a_rollback(patch: pytest.MonkeyPatch) -> None:
 
 @plant("L2")
 def a_rollback_goes_to_what_is_not_loaded(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Controller, "_held", always(True))
+    patch.setattr(daemon.way_back, "_held", always(True))
 
 
 def test_every_invariant_has_a_planted_bug() -> None:

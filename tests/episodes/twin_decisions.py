@@ -57,7 +57,7 @@ def alarms_unanswered(read: TwinTx, deployment: str, limit: int = 100) -> list[A
     return [a for a in read.t.alarms.values() if a.primary and a.confirmed and a.answer is None][:limit]
 
 
-def alarms_answer(tx: TwinTx, alarm_id: str, text: str) -> None:
+def alarms_answer(tx: TwinTx, alarm_id: str, text: str | None) -> None:
     tx.put(tx.t.alarms, alarm_id, replace(tx.t.alarms[alarm_id], answer=text))
 
 

@@ -180,17 +180,19 @@ class World:
         routing = Routing(self.host, DEPLOYMENT, ALIAS, clock)
         residency = Residency(self.store, self.host, DEPLOYMENT, clock)
         rolling = Rolling(self.store, routing, residency, self._soak, DEPLOYMENT, clock, silent)
+        starter = RolloutStart(config, identity, lambda: routing.route, clock)
         learning = Learning(
             config,
             self.store,
             cast("Any", self.registry),
             cast("Any", Builder(self.store)),
             cast("Any", Gate(self.host, residency, self.qualities)),
-            RolloutStart(config, identity, lambda: routing.route, clock).start,
+            starter.start,
             lambda _cycle, _result: Outlook(0.3, 0.6, 1.0, 0.25, 10.0),
             ingest.newest_slice,
             clock,
             silent,
+            starter.second,
         )
         controller = Controller(
             Parts(
@@ -285,7 +287,8 @@ class World:
         except Exception as error:  # noqa: BLE001 - whatever it is, a person's rollback came to nothing
             self.asked.append(Asked(repr(error), False, None, self.host.file, up))
         else:
-            self.asked.append(Asked("done", False, answer["to"], self.host.file, up))
+            overtaken = not answer["gateways"]  # nothing was written
+            self.asked.append(Asked("done", False, answer["to"], self.host.file, up, overtaken))
         finally:
             self.in_command = False
 

@@ -176,6 +176,19 @@ def test_a_fall_of_rewards_acts_once_and_a_rise_only_tells() -> None:
 
 
 @pytest.mark.slow
+def test_another_version_has_its_own_level_of_rewards_and_the_same_reference() -> None:
+    watch = Watch(WatchConfig())
+    rewards(watch, 0.8, 1500, 1)
+    watch.relearn_rewards()
+    assert not any(a.primary for a in rewards(watch, 0.4, 300, 2, 1500)), "unlike the version before it falls nowhere"
+    other = Watch.load(SMALL, quiet_blob())
+    before = other.dump_parts()
+    other.relearn_rewards()
+    assert {name for name, blob in other.dump_parts().items() if before[name] != blob} <= {"moving"}
+    assert other.phase != "warming"
+
+
+@pytest.mark.slow
 def test_a_reward_alarm_is_as_old_as_the_feedback_that_raised_it() -> None:
     watch = Watch(WatchConfig())
     rewards(watch, 0.8, 1500, 1)

@@ -16,6 +16,7 @@ from daemon.cli.backtest import instant, summary
 from daemon.faults import ConfigError
 from daemon.store import Store, exchanges, feedback, retention, tables
 from daemon.store import ledger as entries
+from deploy.rollout import Phase
 from streams.codec import Decoded, decode
 from streams.events import Exchange, Feedback, FeedbackKind
 from tests.daemon.cli.shell import Shell
@@ -65,11 +66,19 @@ def backtest(shell: Shell, home: Path, *more: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("good", "bad"), [(0.05, 0.95), (0.95, 0.3)])
+@pytest.mark.parametrize(
+    ("good", "bad", "begins"),
+    [
+        (0.05, 0.95, Phase.CANARY_SMALL),
+        (0.95, 0.3, Phase.CANARY_SMALL),
+        (0.05, 0.95, Phase.SECOND_PROBATION),
+        (0.5, 0.5, Phase.SECOND_PROBATION),
+    ],
+)
 def test_the_same_policy_gives_the_recorded_verdict_and_writes_nothing(
-    shell: Shell, home: Path, running: Store, good: float, bad: float
+    shell: Shell, home: Path, running: Store, good: float, bad: float, begins: Phase
 ) -> None:
-    record_rollout(running, good, bad)
+    record_rollout(running, good, bad, begins=begins)
     before = content(home)
     found = backtest(shell, home)["rollouts"]
     assert content(home) == before
