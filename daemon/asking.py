@@ -30,7 +30,7 @@ class Asking:
         """The policy asks: for what a cycle would train on, or for what tells the cause of changed feedback."""
         now, verdict, needed = self._clock(), _FOR.get(alarm.kind, "training"), KEPT
         if verdict == "training":
-            inside = _slice(alarm.body.get("slice"))
+            inside = SliceModel.stored(alarm.body.get("slice"))
             labels = Labels(self._store, self._name)
             labels.count(inside, alarm.at - self._config.cycle.history_s, now)
             with self._store.read() as read:
@@ -80,7 +80,7 @@ class Asking:
     def _open(
         self, tx: Tx, alarm: str, cycle: str | None, verdict: Verdict, needed: int, about: object, now: float
     ) -> None:
-        inside = _slice(about)
+        inside = SliceModel.stored(about)
         deadline = now + self._config.labels.deadline_s
         key = "\x1f".join((alarm, str(cycle), verdict, repr(now)))
         name = f"labels-{sha256(key.encode()).hexdigest()[:10]}"
@@ -116,13 +116,9 @@ def slice_of(read: Read, request: LabelRequest) -> SliceModel | None:
         return None
     cycle = None if request.cycle is None else cycles.get(read, request.cycle)
     if cycle is not None:
-        return _slice(cycle.data.get("slice"))
+        return SliceModel.stored(cycle.data.get("slice"))
     alarm = alarms.get(read, request.alarm)
-    return None if alarm is None else _slice(alarm.body.get("slice"))
-
-
-def _slice(stored: object) -> SliceModel | None:
-    return None if stored is None else SliceModel.model_validate(stored)
+    return None if alarm is None else SliceModel.stored(alarm.body.get("slice"))
 
 
 def _promoted_at(read: Read, deployment: str) -> float | None:

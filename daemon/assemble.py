@@ -1,7 +1,8 @@
-"""The loop put together: one straight line from the config to the ingest and the controller."""
+"""The loop put together: from the config to the ingest and the controller, part by part."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,90 +45,144 @@ BROKERS_DEFAULT: Final = -1
 """Replication is for whoever runs the brokers to decide."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What the parts of one daemon have in common."""
+
+    runtime: Runtime
+    registry: Registry
+    metrics: Metrics
+    base: BaseShape | None
+    identity: str | None
+    agent: LocalAgent
+    replier: ReplicaReplier
+    routing: Routing
+    residency: Residency
+
+    @property
+    def base_names(self) -> tuple[str, ...]:
+        """Names under which the base answers, the identity version among them."""
+        deployment = self.runtime.config.deployment
+        return tuple(n for n in (deployment.base_name, deployment.alias, self.identity) if n is not None)
+
+
 def assemble(runtime: Runtime) -> Parts:
     """The parts of one deployment's daemon. Raises ConfigError and the log's errors; opens no connection but the
     log's, and one to Prometheus where kill queries are to be checked.
     """
-    config, store, clock = runtime.config, runtime.store, runtime.clock
-    name = config.deployment.name
-    registry, metrics = Registry(config.artifacts), Metrics(runtime.registry)
-    base = _base_shape(config)
-    if config.mode != "observe":
-        ensure_topics(config.log, TOPIC_PARTITIONS, BROKERS_DEFAULT)
-    identity = _identity(runtime, registry, base)
-    agent = LocalAgent(_agent_config(config, runtime.secret("control.token")), base)
-    ingest = Ingest(
-        IngestPorts(
-            deployment=name,
-            store=store,
-            source=open_source(config.log, acknowledges=config.mode != "observe"),
-            join=config.join,
-            make_watch=lambda parts: _watch(config, parts),
-            token_is_valid=TokenCheck(runtime.secret("feedback.key")),
-            clock=clock,
-            metrics=metrics,
-            tell_log=config.mode != "observe",
-        )
-    )
-    routing = Routing(agent, name, config.deployment.alias, clock)
-    residency = Residency(store, agent, name, clock)
-    replier = _replier(config, runtime.secret("control.token"))
-    soak = SoakTask(store, replier, name, clock).result
-    base_names = tuple(n for n in (config.deployment.base_name, config.deployment.alias, identity) if n is not None)
-    shadow = ShadowTask(store, replier, name, base_names, config.join.window_s, clock)
-    rolling = Rolling(store, routing, residency, soak, name, clock, metrics, shadow)
-    builder = BufferBuilder(config, store, config.artifacts, metrics, base_names)
-    gate = GateTask(
-        config.gate,
-        agent,
-        residency,
-        replier,
-        base_names,
-        builder.holdout_file,
-        lambda version: _nll(registry, version),
-        lambda version: registry.manifest(version).kind != "demonstrations",
-    )
-    starter = RolloutStart(config, identity, lambda: routing.route, clock)
-    learning = Learning(
-        config,
-        store,
-        registry,
-        builder,
-        gate,
-        starter.start,
-        lambda cycle, result: outlook(store, name, cycle, result, clock()),
-        ingest.newest_slice,
-        clock,
-        metrics,
-        starter.second,
-        Demonstrating(config, store, registry, base, identity),
-    )
+    config, clock = runtime.config, runtime.clock
+    shared = _shared(runtime)
+    ingest = _ingest(shared)
+    shadow = _shadow(shared)
 
     def close() -> None:
         shadow.close()
-        agent.close()
+        shared.agent.close()
 
     controller = Controller(
         ControllerParts(
             config=config,
-            store=store,
-            registry=registry,
-            agent=agent,
+            store=runtime.store,
+            registry=shared.registry,
+            agent=shared.agent,
             ingest=ingest,
-            routing=routing,
-            residency=residency,
-            rolling=rolling,
-            learning=learning,
-            base=base,
-            identity=identity,
+            routing=shared.routing,
+            residency=shared.residency,
+            rolling=_rolling(shared, shadow),
+            learning=_learning(shared, ingest),
+            base=shared.base,
+            identity=shared.identity,
             clock=clock,
             close=close,
-            metrics=metrics,
+            metrics=shared.metrics,
             troubles=runtime.troubles,
-            queries=kill_queries(runtime, metrics),
+            queries=kill_queries(runtime, shared.metrics),
         )
     )
     return Parts(ingest, controller)
+
+
+def _shared(runtime: Runtime) -> _Shared:
+    config, clock, name = runtime.config, runtime.clock, runtime.config.deployment.name
+    registry, base = Registry(config.artifacts), _base_shape(config)
+    if config.mode != "observe":
+        ensure_topics(config.log, TOPIC_PARTITIONS, BROKERS_DEFAULT)
+    identity = _identity(runtime, registry, base)
+    agent = LocalAgent(_agent_config(config, runtime.secret("control.token")), base)
+    return _Shared(
+        runtime=runtime,
+        registry=registry,
+        metrics=Metrics(runtime.registry),
+        base=base,
+        identity=identity,
+        agent=agent,
+        replier=_replier(config, runtime.secret("control.token")),
+        routing=Routing(agent, name, config.deployment.alias, clock),
+        residency=Residency(runtime.store, agent, name, clock),
+    )
+
+
+def _ingest(shared: _Shared) -> Ingest:
+    """From the log to the store."""
+    runtime, config = shared.runtime, shared.runtime.config
+    return Ingest(
+        IngestPorts(
+            deployment=config.deployment.name,
+            store=runtime.store,
+            source=open_source(config.log, acknowledges=config.mode != "observe"),
+            join=config.join,
+            make_watch=lambda parts: _watch(config, parts),
+            token_is_valid=TokenCheck(runtime.secret("feedback.key")),
+            clock=runtime.clock,
+            metrics=shared.metrics,
+            tell_log=config.mode != "observe",
+        )
+    )
+
+
+def _shadow(shared: _Shared) -> ShadowTask:
+    runtime, config = shared.runtime, shared.runtime.config
+    name, window_s = config.deployment.name, config.join.window_s
+    return ShadowTask(runtime.store, shared.replier, name, shared.base_names, window_s, runtime.clock, shared.metrics)
+
+
+def _rolling(shared: _Shared, shadow: ShadowTask) -> Rolling:
+    """What drives a rollout."""
+    store, clock, metrics = shared.runtime.store, shared.runtime.clock, shared.metrics
+    name = shared.runtime.config.deployment.name
+    soak = SoakTask(store, shared.replier, name, clock, metrics).result
+    return Rolling(store, shared.routing, shared.residency, soak, name, clock, metrics, shadow)
+
+
+def _learning(shared: _Shared, ingest: Ingest) -> Learning:
+    """What drives a cycle, from alarm to rollout."""
+    config, store, clock = shared.runtime.config, shared.runtime.store, shared.runtime.clock
+    builder = BufferBuilder(config, store, config.artifacts, shared.metrics, shared.base_names)
+    gate = GateTask(
+        config.gate,
+        shared.agent,
+        shared.residency,
+        shared.replier,
+        shared.base_names,
+        builder.holdout_file,
+        lambda version: _nll(shared.registry, version),
+        lambda version: shared.registry.manifest(version).kind != "demonstrations",
+    )
+    starter = RolloutStart(config, shared.identity, lambda: shared.routing.route, clock)
+    return Learning(
+        config,
+        store,
+        shared.registry,
+        builder,
+        gate,
+        starter.start,
+        lambda cycle, result: outlook(store, config.deployment.name, cycle, result, clock()),
+        ingest.newest_slice,
+        clock,
+        shared.metrics,
+        starter.second,
+        Demonstrating(config, store, shared.registry, shared.base, shared.identity),
+    )
 
 
 def _base_shape(config: Config) -> BaseShape | None:

@@ -13,7 +13,9 @@ from deploy.agent import Observation
 from deploy.evidence import Observed
 from deploy.rollout import Phase
 from deploy.routes import Route
+from deploy.shadow import Shadow
 from deploy.verdict import numbers
+from monitors import owner
 from monitors.metrics import Metrics
 
 
@@ -27,6 +29,8 @@ def set_gauges(
     epoch: int,
 ) -> None:
     """Set every gauge of rollout, route and replicas."""
+    if row is None:
+        set_shadow(metrics, Shadow())
     metrics.rollout_active.set(row is not None)
     metrics.rollout_deadline.set(row.deadline if row is not None else 0.0)
     for phase in Phase:
@@ -43,3 +47,9 @@ def set_gauges(
         for name, value in numbers(evidence.processes).items():
             if name.startswith("e_"):
                 metrics.log_e.labels(process=name[2:]).set(math.log(max(value, 1e-300)))
+
+
+def set_shadow(metrics: Metrics, seen: Shadow) -> None:
+    """What the shadow of the active rollout has found; the empty one where there is none."""
+    metrics.shadow_log_e.set(owner.log_e(seen.harm))
+    metrics.shadow_blocks.set(seen.blocks)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
 import structlog
 
 from daemon import ledger
 from daemon.batch import Batch, letter, measure, store_alarms
+from daemon.intake import TokenIsValid, insert_new, take
 from daemon.live_evidence import corrected, rated, restore, store_tick
 from daemon.store import (
     counters,
@@ -24,23 +25,20 @@ from daemon.store import (
     feedback,
     offsets,
     rollouts,
-    sessions,
     states,
 )
 from daemon.store.open import Read, Store, Tx
 from deploy.evidence import Evidence, Observed
 from monitors.alarms import Alarm, SliceModel
 from monitors.metrics import Metrics
-from streams.codec import Decoded, Origin, decode
 from streams.collector import settle
 from streams.config import JoinConfig
 from streams.dead_letters import Reason
-from streams.events import Exchange, Feedback, Trust
+from streams.events import Exchange
 from streams.failpoints import failpoint
 from streams.findings import Closed, Finding, Joined, Late, Orphan, Refused, Unlabelled
 from streams.join import Joiner
 from streams.log import Gap, Position, Record, Source
-from streams.redact import redact_feedback
 
 T = TypeVar("T")
 log = structlog.get_logger(room="daemon.ingest")
@@ -96,7 +94,7 @@ class IngestPorts:
     source: Source
     join: JoinConfig
     make_watch: Callable[[dict[str, bytes]], Watching]
-    token_is_valid: Callable[[str, Exchange | None, Feedback, float], bool]
+    token_is_valid: TokenIsValid
     clock: Callable[[], float]
     metrics: Metrics
     tell_log: bool = True
@@ -309,8 +307,9 @@ class Ingest:
 
     def _apply(self, tx: Tx, records: Sequence[Record], now: float) -> Mapping[Position, int]:
         batch = Batch()
-        decoded = self._decode(records, batch, now)
-        fresh_exchanges, fresh_feedback, first = self._insert(tx, decoded)
+        ports = self._ports
+        decoded = take(records, batch, ports.deployment, ports.token_is_valid, now)
+        fresh_exchanges, fresh_feedback, first = insert_new(tx, decoded)
         for item in decoded:
             event = item.event
             if isinstance(event, Exchange):
@@ -333,50 +332,6 @@ class Ingest:
             behind = any(self._lag.values())
             batch.ticks.append(self.evidence.mature(min(now, self._joiner.mark) if behind else now))
         return self._commit(tx, records, batch, now)
-
-    def _decode(self, records: Sequence[Record], batch: Batch, now: float) -> list[Decoded]:
-        decoded: list[Decoded] = []
-        for record in records:
-            found = decode(record)
-            if not isinstance(found, Decoded):
-                batch.letters.append(found)
-            elif found.event.deployment != self._ports.deployment:
-                batch.counts["other_deployments"] += 1
-            elif isinstance(found.event, Exchange):
-                decoded.append(found)
-            elif found.event.trust is Trust.PRODUCER:
-                # the gateway redacts what passes through it; a backend's own words come here first
-                decoded.append(replace(found, event=redact_feedback(found.event)[0]))
-            else:
-                # before it is stored: what a restart reads back must be trusted no more than it was
-                checked = self._checked(found, found.event, now)
-                decoded.append(found if checked is found.event else replace(found, event=checked))
-        return decoded
-
-    def _insert(self, tx: Tx, decoded: Sequence[Decoded]) -> tuple[set[str], set[str], set[str]]:
-        """Store what is new: (new exchange ids, new feedback ids, exchanges that begin a session)."""
-        found: list[Exchange] = []
-        said: list[Feedback] = []
-        for one in decoded:
-            if isinstance(one.event, Exchange):
-                found.append(one.event)
-            else:
-                said.append(one.event)
-        fresh = exchanges.insert_new(tx, found)
-        begins: dict[str, sessions.Session] = {}
-        for x in found:
-            if x.exchange_id in fresh:
-                begins.setdefault(x.session, sessions.Session(x.deployment, x.session, x.received_at, x.exchange_id))
-        new_sessions = sessions.insert_new(tx, list(begins.values()))
-        return fresh, feedback.insert_new(tx, said), {begins[key].first_exchange for key in new_sessions}
-
-    def _checked(self, item: Decoded, event: Feedback, now: float) -> Feedback:
-        """Feedback whose token does not hold counts as bare: anybody could have written it to the topic."""
-        if event.trust is not Trust.TOKEN:
-            return event
-        if item.token is not None and self._ports.token_is_valid(item.token, None, event, now):
-            return event
-        return event.model_copy(update={"trust": Trust.BARE})
 
     def _exchange(self, exchange: Exchange, first: bool, batch: Batch) -> None:
         batch.counts["exchanges"] += 1
@@ -444,6 +399,3 @@ class Ingest:
         for name in self._written.keys() - parts.keys():
             states.drop(tx, name)
         self._written = parts
-
-
-__all__ = ["Ingest", "IngestPorts", "Origin", "Watching"]

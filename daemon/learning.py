@@ -227,7 +227,7 @@ class Learning:
     def _collect(self, active: cycles.Cycle, champion: str | None) -> None:
         now = self._clock()
         active = self._refit_when_due(active, now)
-        inside = _slice_of(active)
+        inside = SliceModel.stored(active.data.get("slice"))
         since = float(active.data.get("alarm_at", active.started_at)) - self._config.cycle.history_s
         labels = self._labels.count(inside, since, now)
         shows, waited = demonstrates(active), now - active.started_at
@@ -239,7 +239,7 @@ class Learning:
         if due:
             self._tried_at = labels
             active = self._refit(active)
-            inside = _slice_of(active)
+            inside = SliceModel.stored(active.data.get("slice"))
             overrides = Overrides.parse(self._config, active.data["overrides"])
             show = {"show": self._config.cycle.demonstrations} if shows else {}
             built = self._builder.build(active, inside, champion, overrides, now, **show)
@@ -429,11 +429,6 @@ def _champion_left(read: Read, active: cycles.Cycle) -> bool:
         return False
     champion = active.data.get("champion")
     return champion is not None and denials.is_denied(read, str(champion))
-
-
-def _slice_of(active: cycles.Cycle) -> SliceModel | None:
-    stored = active.data.get("slice")
-    return None if stored is None else SliceModel.model_validate(stored)
 
 
 def _finite(figures: Mapping[str, float]) -> dict[str, float]:

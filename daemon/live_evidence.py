@@ -36,9 +36,8 @@ _JOIN: Final = JoinConfig()
 
 def membership(slice_json: object) -> InSlice:
     """The frozen slice of a rollout as a function of the prompt; without a slice everything is inside."""
-    if slice_json is None:
-        return lambda _text: True
-    return SliceModel.model_validate(slice_json).contains
+    inside = SliceModel.stored(slice_json)
+    return (lambda _text: True) if inside is None else inside.contains
 
 
 def rated(joined: Joined) -> tuple[float, float] | None:

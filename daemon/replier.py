@@ -1,4 +1,4 @@
-"""Answers of one version through one replica, for gate, soak and shadow: tagged as internal, greedy, bounded."""
+"""Answers of one version through one replica, for gate, soak and shadow: tagged as internal, bounded."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from deploy.driver import Driver
+from streams.events import Sampling
 
 MAX_TOKENS: Final = 64
 BUSY_ABOVE: Final = 24
@@ -25,11 +26,12 @@ class ReplicaReplier:
         version: str,
         messages: Sequence[dict[str, str]],
         max_tokens: int = MAX_TOKENS,
+        sampling: Sampling | None = None,
         *,
         must_be_finite: bool = False,
     ) -> str:
-        """The greedy reply. Raises DriverError."""
-        return self._driver.chat(version, list(messages), max_tokens=max_tokens, must_be_finite=must_be_finite)
+        """The reply, greedy without ``sampling``. Raises DriverError."""
+        return self._driver.chat(version, messages, max_tokens, sampling, must_be_finite=must_be_finite)
 
     def wait_until_quiet(self) -> None:
         """Return when fewer than ``BUSY_ABOVE`` requests are in flight, or after two seconds."""

@@ -15,12 +15,13 @@ from typing import Final
 
 from adapters.examples import CONFIRMED_AT, example_of
 from daemon.gate_run import CONCURRENCY
-from daemon.soak_task import Messages, Replier, answered
+from daemon.gauges import set_shadow
+from daemon.mirrored import AWAY, Replier, Request, again, answered, fault_of
 from daemon.store import Read, Store, buffers, exchanges, feedback, rollouts, shadow_scores, suspended, versions
 from deploy.driver import DriverError
-from deploy.driver_errors import ControlRefused, UnknownModel, Unreachable
 from deploy.rollout_config import RolloutConfig
 from deploy.shadow import Judged, Score, Shadow, fold, interval, numbers, plan
+from monitors.metrics import Metrics
 from monitors.reward import REWARD_VERSION, exchange_reward, same_reply
 from streams.events import Exchange, Feedback, Trust
 from streams.redact import was_redacted
@@ -33,8 +34,6 @@ LOOK_BACK_S: Final = 7 * 86400.0
 """How old feedback may be: a week has every hour of the day and every weekday once."""
 LONGEST: Final = 1024
 """Characters (a token has one at least) of the longest reply or target that is compared."""
-AWAY: Final = (Unreachable, UnknownModel, ControlRefused)
-"""Errors that say nothing about an exchange: the replica was restarted, or has not the candidate again yet."""
 MOST_FAILURES: Final = 3
 """Times that the server may fail on an exchange before it is set aside: the next looks may find it well again."""
 ASIDE_S: Final = 3600.0
@@ -46,10 +45,8 @@ class _Target:
     """A judged exchange and what a right reply to it is. Lives in memory only."""
 
     judged: Judged
-    messages: Messages
+    request: Request
     text: str
-    tokens: int
-    """Tokens that the candidate may take."""
 
 
 class ShadowTask:
@@ -63,12 +60,14 @@ class ShadowTask:
         base_names: tuple[str, ...],
         window_s: float,
         clock: Callable[[], float],
+        metrics: Metrics,
     ) -> None:
         """``base_names``: names under which the base answers, the identity version among them. ``window_s``: seconds
         after its reply in which feedback counts.
         """
         self._store, self._replier, self._deployment = store, replier, deployment
         self._base_names, self._window_s, self._clock = base_names, window_s, clock
+        self._metrics = metrics
         self._thread: threading.Thread | None = None
         self._next_at = 0.0
         self._closed = False
@@ -94,7 +93,9 @@ class ShadowTask:
             self._thread = threading.Thread(target=self._work, args=(row, config), name="shadow", daemon=True)
             self._thread.start()
         with self._store.read() as read:
-            return fold(shadow_scores.of_rollout(read, row.id))
+            seen = fold(shadow_scores.of_rollout(read, row.id))
+        set_shadow(self._metrics, seen)
+        return seen
 
     def facts(self, rollout: str, alpha: float) -> dict[str, float]:
         """Numbers for the ledger, with the confidence sequence; empty without scores."""
@@ -137,13 +138,18 @@ class ShadowTask:
     def _right(self, candidate: str, target: _Target) -> bool | None:
         """Whether the candidate's reply is the target; None where the server fails on it. Raises ``AWAY``."""
         try:
-            return same_reply(self._replier.reply(candidate, target.messages, target.tokens), target.text)
-        except AWAY:
-            raise
-        except DriverError:
+            asked = target.request
+            reply = self._replier.reply(candidate, asked.messages, asked.max_tokens, asked.sampling)
+        except DriverError as error:
+            self._metrics.mirrored.labels("shadow", fault_of(error)).inc()
+            if isinstance(error, AWAY):
+                raise
             name = target.judged.exchange_id
             self._failed[name] = (self._failed.get(name, (0, 0.0))[0] + 1, self._clock())
             return None
+        right = same_reply(reply, target.text)
+        self._metrics.mirrored.labels("shadow", "right" if right else "wrong").inc()
+        return right
 
     def _aside(self, name: str, now: float) -> bool:
         """Whether an exchange failed so often, and so lately, that it is not asked."""
@@ -216,6 +222,7 @@ def _target(exchange: Exchange, counted: list[Feedback], reward: float | None) -
         return None
     if any(was_redacted(text) for text in (example.target, *(m.content for m in exchange.messages))):
         return None  # the champion saw what stood there, the candidate would see the label
-    messages = [m.model_dump() for m in exchange.messages]
+    if exchange.sampling is not None and not exchange.sampling.repeatable:
+        return None  # a tool, a format or a stop of the client's made the reply what it was
     judged = Judged(exchange.exchange_id, exchange.identity, corrected, exchange.received_at)
-    return _Target(judged, messages, example.target, length + 32)
+    return _Target(judged, again(exchange, length + 32), example.target)

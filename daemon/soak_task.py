@@ -1,31 +1,31 @@
 """The soak as work in the background: a candidate on one replica answers synthetic requests and recorded ones.
 
 The recorded ones are the newest of this deployment's traffic, sent again through the gate's own port: by version name,
-so that the gateway captures nothing, at most two at a time, waiting while the replica is busy. Exchanges record no
-sampling parameters, so every request is greedy. The controller asks each tick; None means that the work is not done.
+so that the gateway captures nothing, at most two at a time, waiting while the replica is busy. They are drawn as the
+client asked for it, the synthetic ones are greedy. The controller asks each tick; None means that the work is not done.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final
 
 from daemon.gate_run import CONCURRENCY
+from daemon.mirrored import Messages, Replier, Request, again, answered, fault_of
 from daemon.residency import AWAY
 from daemon.store import Store, exchanges
 from deploy.driver import DriverError
 from deploy.driver_errors import NotFinite, UnknownModel
+from monitors.metrics import Metrics
 from streams.events import Exchange
 
 MAX_TOKENS: Final = 32
 """Of a reply: enough to see that an engine computes."""
-Messages = Sequence[dict[str, str]]
-SYNTHETIC: Final[tuple[tuple[dict[str, str], ...], ...]] = (
+_SAID: Final[tuple[Messages, ...]] = (
     ({"role": "user", "content": "Hello"},),
     ({"role": "user", "content": "7 + 5 = ?"},),
     ({"role": "user", "content": "Wo ist mein Paket? 我的包裹在哪里？ 📦"},),
@@ -36,20 +36,9 @@ SYNTHETIC: Final[tuple[tuple[dict[str, str], ...], ...]] = (
         {"role": "user", "content": "12345"},
     ),
 )
+SYNTHETIC: Final = tuple(Request(said, MAX_TOKENS) for said in _SAID)
 """Short, numeric, in other scripts, repetitive, of several turns: what an engine meets, not what a candidate should
 know. None is long: with its reply it must fit into the smallest context that somebody serves."""
-
-
-class Replier(Protocol):
-    """Answers as one version, greedily."""
-
-    def reply(self, version: str, messages: Messages, max_tokens: int = 64, *, must_be_finite: bool = False) -> str:
-        """The reply text. Raises the driver's errors."""
-        ...
-
-    def wait_until_quiet(self) -> None:
-        """Return when the replica has room for work that is not traffic, or after a bounded wait."""
-        ...
 
 
 ATTEMPTS: Final = 3
@@ -66,7 +55,7 @@ class Soaked:
     mirrored: int = 0
     """Recorded requests answered; 0 where no traffic is recorded."""
     final: bool = False
-    """Asking again will not help: greedy replies come as they came, or it was tried often enough."""
+    """Asking again will not help: it is not by chance, or it was tried often enough."""
 
     @property
     def reason(self) -> str:
@@ -90,8 +79,11 @@ class _Run:
 class SoakTask:
     """Soaks the newest version that it was asked about. A result is told once; the call behind it soaks again."""
 
-    def __init__(self, store: Store, replier: Replier, deployment: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, store: Store, replier: Replier, deployment: str, clock: Callable[[], float], metrics: Metrics
+    ) -> None:
         self._store, self._replier, self._deployment, self._clock = store, replier, deployment, clock
+        self._metrics = metrics
         self._run = _Run("")
 
     def result(self, version: str, requests: int) -> Soaked | None:
@@ -113,25 +105,31 @@ class SoakTask:
             newest = exchanges.since(read, self._deployment, 0.0, self._clock(), 4 * requests)
         recorded = [x for x in newest if answered(x)][-requests:]
         with contextlib.suppress(UnknownModel):
-            run.result = soak(self._replier, run.version, [(_messages(x), _tokens(x)) for x in recorded])
+            run.result = soak(self._replier, run.version, [again(x, _tokens(x)) for x in recorded], self._metrics)
 
 
-def soak(replier: Replier, version: str, recorded: Sequence[tuple[Messages, int]]) -> Soaked:
-    """Ask everything, stop at the first error; ``recorded`` are messages and the tokens that a reply may take.
+def soak(replier: Replier, version: str, recorded: Sequence[Request], metrics: Metrics) -> Soaked:
+    """Ask everything, stop at the first error.
 
     The reason names the error; replies that are empty fail together. Of the recorded requests each had a reply, so more
     than half empty is the candidate's doing; of the synthetic ones nobody knows the reply, so only silence to all is.
     Raises UnknownModel where the replica has lost the candidate meanwhile, as a restart does.
     """
 
-    def ask(messages: Messages, max_tokens: int) -> bool:
+    def ask(one: Request) -> bool:
         replier.wait_until_quiet()
-        return bool(replier.reply(version, messages, max_tokens, must_be_finite=True).strip())
+        try:
+            said = replier.reply(version, one.messages, one.max_tokens, one.sampling, must_be_finite=True).strip()
+        except DriverError as error:
+            metrics.mirrored.labels("soak", fault_of(error)).inc()
+            raise
+        metrics.mirrored.labels("soak", "answered" if said else "empty").inc()
+        return bool(said)
 
     with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="soak") as pool:
         try:
-            synthetic = list(pool.map(ask, SYNTHETIC, itertools.repeat(MAX_TOKENS)))
-            mirrored = list(pool.map(ask, *zip(*recorded, strict=True))) if recorded else []
+            synthetic = list(pool.map(ask, SYNTHETIC))
+            mirrored = list(pool.map(ask, recorded))
         except DriverError as error:
             pool.shutdown(cancel_futures=True)
             if isinstance(error, UnknownModel):
@@ -139,7 +137,8 @@ def soak(replier: Replier, version: str, recorded: Sequence[tuple[Messages, int]
             failed = error.reason if error.reason in AWAY else f"soak_{error.reason}"
             return Soaked(failed, final=isinstance(error, NotFinite))
     empty = 2 * sum(mirrored) < len(mirrored) if mirrored else not any(synthetic)
-    return Soaked("soak_empty_replies" if empty else "", len(synthetic), len(mirrored), final=empty)
+    by_chance = any(one.drawn for one in recorded)
+    return Soaked("soak_empty_replies" if empty else "", len(synthetic), len(mirrored), final=empty and not by_chance)
 
 
 def _counted(run: _Run, found: Soaked) -> Soaked:
@@ -156,15 +155,6 @@ def _counted(run: _Run, found: Soaked) -> Soaked:
     return found
 
 
-def answered(exchange: Exchange) -> bool:
-    """Whether an exchange can be sent again: it was served, and its text is still here."""
-    return exchange.status < 400 and bool(exchange.messages) and bool(exchange.completion.strip())
-
-
 def _tokens(exchange: Exchange) -> int:
     """No more than the recorded reply took: so many surely fit behind its prompt."""
     return max(min(exchange.completion_tokens or MAX_TOKENS, MAX_TOKENS), 1)
-
-
-def _messages(exchange: Exchange) -> Messages:
-    return [m.model_dump() for m in exchange.messages]

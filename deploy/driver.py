@@ -28,6 +28,7 @@ from deploy.driver_errors import (
 )
 from deploy.routes import RouteFile
 from deploy.vllm.launch import adapter_slots
+from streams.events import Sampling
 
 TIMEOUT_S: Final = 30.0
 """A first request with log-probabilities compiles kernels on some servers: it took 18 s on CPU."""
@@ -131,14 +132,23 @@ class Driver:
         return Completion(ids, logs, str(choice["message"]["content"] or ""))
 
     def chat(
-        self, model: str, messages: Sequence[dict[str, str]], max_tokens: int, *, must_be_finite: bool = False
+        self,
+        model: str,
+        messages: Sequence[dict[str, str]],
+        max_tokens: int,
+        sampling: Sampling | None = None,
+        *,
+        must_be_finite: bool = False,
     ) -> str:
-        """Greedy reply to a conversation; ``must_be_finite`` looks at its log-probabilities too. Raises DriverError."""
+        """Reply to a conversation, greedy without ``sampling``, of ``max_tokens`` at most (or fewer, as that says).
+
+        ``must_be_finite`` looks at its log-probabilities too. Raises DriverError.
+        """
         request: dict[str, Any] = {
             "model": model,
             "messages": list(messages),
-            "max_tokens": max_tokens,
-            "temperature": 0,
+            **({"temperature": 0} if sampling is None else sampling.numbers),
+            "max_tokens": min(max_tokens, (sampling and sampling.max_tokens) or max_tokens),
         }
         body = self._json(
             self._send("POST", "/v1/chat/completions", json=request | ({"logprobs": True} if must_be_finite else {})),

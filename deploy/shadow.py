@@ -32,7 +32,7 @@ corrected, are no harder for the candidate than the others; corrections that are
 are at most a share (2q-1)/q of all (three quarters at q = .8). (3) Right means one wording. A candidate that says the
 same in other words loses confirmed replies and mends nothing; the gate's comparison has the same limit. What the
 candidate's training and gate were selected from is left out; an identity has ``identity_cap`` scores; a request is
-greedy although the champion's may have been sampled, which can only flatter the candidate.
+drawn as the champion's was, or greedy where that is not recorded, which can only flatter the candidate.
 
 What it may do. It never leads forward. Before traffic it may end a rollout as ``shadow_harm``; that test has a share of
 its own of alpha (``SHADOW_SHARE``), which the harm evidence on live traffic gives up while a shadow is on: by the union

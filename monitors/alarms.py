@@ -49,6 +49,11 @@ class SliceModel(BaseModel):
             raise ValueError("a slice needs finite weights, bias and threshold; rebuild it from the traffic")
         return self
 
+    @classmethod
+    def stored(cls, json: object) -> SliceModel | None:
+        """The slice that a row holds, None where it holds none. Raises pydantic ValidationError."""
+        return None if json is None else cls.model_validate(json)
+
     def score(self, text: str) -> float:
         """Linear score of a prompt; the bias alone for a text without words."""
         found = hashed(text, self.buckets)

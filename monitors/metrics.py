@@ -29,6 +29,10 @@ class Metrics:
             self.units.labels(arm)
         for outcome in ("joined", "late", "orphan", "unlabelled"):
             self.joined.labels(outcome)
+        for outcome in ("answered", "empty", "failed", "away"):
+            self.mirrored.labels("soak", outcome)
+        for outcome in ("right", "wrong", "failed", "away"):
+            self.mirrored.labels("shadow", outcome)
 
     def _streams(self, to: CollectorRegistry) -> None:
         self.events = Counter("homeostat_events", "Events stored, by topic.", ["topic"], registry=to)
@@ -95,6 +99,21 @@ class Metrics:
         self.units = Counter("homeostat_rollout_units", "Units counted, by arm.", ["arm"], registry=to)
         self.log_e = Gauge(
             "homeostat_rollout_log_e", "Log e-value of each process of the active rollout.", ["process"], registry=to
+        )
+        self.mirrored = Counter(
+            "homeostat_mirrored_requests",
+            "Requests sent to a candidate outside of traffic, by purpose (soak: answered, empty, failed, away; "
+            "shadow: right, wrong, failed, away).",
+            ["purpose", "outcome"],
+            registry=to,
+        )
+        self.shadow_log_e = Gauge(
+            "homeostat_shadow_log_e",
+            "Log e-value of the shadow's harm test in the active rollout; 0 without scores.",
+            registry=to,
+        )
+        self.shadow_blocks = Gauge(
+            "homeostat_shadow_blocks", "Blocks (two mirrored requests each) that it rests on.", registry=to
         )
         self.verdicts = Counter("homeostat_rollouts", "Ended rollouts by verdict.", ["verdict"], registry=to)
         self.rollbacks = Counter(

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from streams import wire_names
 from streams.config import DecodeLimits
 from streams.dead_letters import Reason, dead_letter
-from streams.events import SCHEMA_VERSION, DeadLetter, Exchange, Feedback
+from streams.events import SCHEMA_VERSION, DeadLetter, Exchange, Feedback, Sampling
 from streams.log import Record
 
 EXCHANGE_TYPE: Final = "homeostat.exchange"
@@ -82,6 +82,8 @@ def _data(event: BaseModel, wire_name: Callable[[str], str]) -> dict[str, Any]:
 
 
 def _plain(value: object) -> Any:
+    if isinstance(value, Sampling):
+        return {name: getattr(value, name) for name in value.model_fields_set}
     if isinstance(value, BaseModel):
         return value.__dict__
     raise TypeError(f"no JSON for {type(value).__name__}")

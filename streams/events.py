@@ -56,6 +56,35 @@ class Attempt(Frozen):
     status: int
 
 
+class Sampling(Frozen):
+    """How a reply was to be drawn, as the request said it: numbers alone. None is the server's own default."""
+
+    temperature: Annotated[float | None, Field(ge=0, le=1000, allow_inf_nan=False)] = None
+    top_p: Annotated[float | None, Field(ge=0, le=1, allow_inf_nan=False)] = None
+    top_k: Annotated[int | None, Field(ge=-1, le=2**31)] = None
+    min_p: Annotated[float | None, Field(ge=0, le=1, allow_inf_nan=False)] = None
+    presence_penalty: Annotated[float | None, Field(ge=-100, le=100, allow_inf_nan=False)] = None
+    frequency_penalty: Annotated[float | None, Field(ge=-100, le=100, allow_inf_nan=False)] = None
+    repetition_penalty: Annotated[float | None, Field(ge=0, le=100, allow_inf_nan=False)] = None
+    seed: Annotated[int | None, Field(ge=-(2**63), lt=2**63)] = None
+    max_tokens: Annotated[int | None, Field(ge=0, le=2**31)] = None
+    """Tokens that the reply may take."""
+    stops: bool = False
+    """Whether the reply was also to end at strings or tokens of the client's; they are text, so they are not kept."""
+    shaped: bool = False
+    """Whether the request also held a format, tools, biases or a template: without them it is another request."""
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether messages and these numbers are the whole request."""
+        return not (self.stops or self.shaped)
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """What was said, under the names of the OpenAI API."""
+        return self.model_dump(exclude_none=True, exclude={"stops", "shaped"})
+
+
 class Exchange(Frozen):
     """One request and its response, captured by the gateway."""
 
@@ -73,6 +102,8 @@ class Exchange(Frozen):
     messages: tuple[Message, ...]
     completion: str
     finish_reason: str | None = None
+    sampling: Sampling | None = None
+    """None: captured by an older gateway, or the request could not be read."""
     version: str
     """Version that answered; the served base's own name when no adapter did."""
     rollout: str | None = None

@@ -86,7 +86,7 @@ def _cycle(replay: Replay, scratch: Read, row: cycles.Cycle) -> Json:
     if len(moves) < 2:
         inside = row.data.get("slice")
         since = float(row.data.get("alarm_at", row.started_at)) - replay.config.cycle.history_s
-        model = None if inside is None else SliceModel.model_validate(inside)
+        model = SliceModel.stored(inside)
         found["labels"] = Labels(replay.scratch, replay.name).count(model, since, replay.source.now)
     return found
 

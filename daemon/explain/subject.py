@@ -31,6 +31,6 @@ def explain(store: Store, read: Read, subject: str, config: Config, now: float) 
 def _labels(store: Store, row: cycles.Cycle, config: Config, now: float) -> int:
     """Labels that the cycle has, counted as the controller counts them."""
     stored = row.data.get("slice")
-    inside = None if stored is None else SliceModel.model_validate(stored)
+    inside = SliceModel.stored(stored)
     since = float(row.data.get("alarm_at", row.started_at)) - config.cycle.history_s
     return Labels(store, row.deployment).count(inside, since, now)

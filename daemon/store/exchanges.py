@@ -101,7 +101,7 @@ def _row(event: Exchange) -> dict[str, Any]:
         "rollout": event.rollout,
         "status": event.status,
         "received_at": event.received_at,
-        "facts": event.model_dump_json(exclude=TEXT),
+        "facts": event.model_dump_json(exclude=TEXT, exclude_none=True),
         "text": event.model_dump_json(include=TEXT),
     }
 

@@ -9,18 +9,21 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import orjson
-from sqlalchemy import create_engine, event, insert, select
+import structlog
+from sqlalchemy import create_engine, event, insert
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, SQLAlchemyError
 
 from daemon.store import tables
+from daemon.store.migrations import STEPS, Step, due, take, version_of
 
+log = structlog.get_logger(room="daemon.store")
 BUSY_TIMEOUT_MS: Final = 5000
 WRITER: Final = "homeostat_writer"
 Synchronous = Literal["full", "normal"]
@@ -35,7 +38,7 @@ class StoreUnavailable(StoreError):
 
 
 class StoreVersionError(StoreError):
-    """The database was written by another version of homeostat; nothing in it was changed."""
+    """The database was written by a newer homeostat, or by one from which no step leads here; it is as it was."""
 
     def __init__(self, where: str, found: str, reads: str) -> None:
         super().__init__(
@@ -67,7 +70,7 @@ class Store:
 
     @classmethod
     def open(cls, url: str, synchronous: Synchronous = "full") -> Store:
-        """Open ``url`` and make the tables of an empty database.
+        """Open ``url``, make the tables of an empty database, and bring one of an older version up to ours.
 
         ``synchronous`` is SQLite's: ``full`` syncs the log at every commit, because an intent must be on the disk
         before its effect is in the world; ``normal`` may lose the newest commits when the power fails (never when the
@@ -82,7 +85,7 @@ class Store:
             raise StoreUnavailable(f"store.url: cannot use {url!r}: {error}") from error
         store = cls(engine)
         try:
-            store._prepare()
+            store.prepare()
         except StoreUnavailable as error:
             engine.dispose()
             raise StoreUnavailable(_explain(parsed, error)) from error
@@ -94,17 +97,30 @@ class Store:
             raise
         return store
 
-    def _prepare(self) -> None:
+    def prepare(self, steps: Sequence[Step] = STEPS, wanted: str = tables.SCHEMA_VERSION) -> None:
+        """Take the steps that are due, and make the tables that are missing. ``open`` does this.
+
+        Raises StoreVersionError, and StoreUnavailable where a step fails: nothing of it is kept, those before it are.
+        """
+        with self.read() as read:
+            found = version_of(read.conn)
+        way = due(found, wanted, steps)
+        if way is None:
+            url = self._engine.url
+            named = url.database if url.get_backend_name() == "sqlite" and url.database else url.render_as_string()
+            raise StoreVersionError(named, str(found), wanted)
+        for step in way:
+            try:
+                with self.begin() as tx:
+                    taken = take(tx.conn, step)
+            except (SQLAlchemyError, StoreUnavailable) as error:
+                raise StoreUnavailable(f"it stays at version {step.to - 1}: {step.what}: {error}") from error
+            if taken:
+                log.info("store_upgraded", version=step.to, what=step.what)
         with self.begin() as tx:
             tables.metadata.create_all(tx.conn)
-            query = select(tables.meta.c.value).where(tables.meta.c.key == "schema_version")
-            found = tx.conn.execute(query).scalar_one_or_none()
-            if found is None:
-                tx.conn.execute(insert(tables.meta).values(key="schema_version", value=tables.SCHEMA_VERSION))
-            elif found != tables.SCHEMA_VERSION:
-                url = self._engine.url
-                named = url.database if url.get_backend_name() == "sqlite" and url.database else url.render_as_string()
-                raise StoreVersionError(named, found, tables.SCHEMA_VERSION)
+            if version_of(tx.conn) is None:
+                tx.conn.execute(insert(tables.meta).values(key="schema_version", value=wanted))
 
     @contextmanager
     def begin(self) -> Generator[Tx]:

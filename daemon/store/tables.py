@@ -24,9 +24,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import JSON
 
-SCHEMA_VERSION: Final = "2"
+SCHEMA_VERSION: Final = "3"
 """Raised by every change that another version of the daemon could not read: of this file, of a row's JSON, or of what
-a state blob holds. 2: rollouts with their own alpha and bounds, the watch in parts."""
+a state blob holds; with a step in ``migrations``. 2: rollouts with their own alpha and bounds, the watch in parts.
+3: exchanges with their sampling."""
 
 metadata = MetaData()
 # SQLite numbers rows only in a column that is exactly INTEGER PRIMARY KEY.

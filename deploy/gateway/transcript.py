@@ -11,6 +11,8 @@ from typing import Any, cast
 
 import msgspec
 
+from deploy.gateway.rewrite import Fields
+from deploy.gateway.sampling import sampling_of
 from streams.events import Arm, Attempt, Exchange, Message
 
 
@@ -25,7 +27,9 @@ class Captured:
     session: str
     session_derived: bool
     identity: str
-    request: bytes
+    request_bytes: int
+    fields: Fields
+    """The top level of the request, as it was parsed to route it."""
     response: list[bytes]
     streamed: bool
     version: str
@@ -43,7 +47,7 @@ class Captured:
     @property
     def size(self) -> int:
         """Bytes that this exchange holds in the queue."""
-        return len(self.request) + sum(map(len, self.response))
+        return self.request_bytes + sum(map(len, self.response))
 
 
 class _Part(msgspec.Struct):
@@ -54,11 +58,7 @@ class _Part(msgspec.Struct):
 class _Turn(msgspec.Struct):
     role: str = ""
     content: str | list[_Part] | None = None
-
-
-class _Request(msgspec.Struct):
-    messages: list[_Turn] = []
-    prompt: Any = None
+    tool_calls: Any = None
 
 
 class _Usage(msgspec.Struct):
@@ -87,7 +87,8 @@ class _Reply(msgspec.Struct):
     prompt_token_ids: list[int] | None = None
 
 
-_request = msgspec.json.Decoder(_Request)
+_turns = msgspec.json.Decoder(list[_Turn])
+_any = msgspec.json.Decoder()
 _reply = msgspec.json.Decoder(_Reply)
 MAX_MESSAGES = 512
 """Messages kept of one request, the newest ones."""
@@ -131,24 +132,33 @@ def _logprobs(logprobs: dict[str, Any] | None) -> list[float]:
     return [float(v) for v in values if isinstance(v, int | float)]
 
 
-def messages_of(request: bytes) -> tuple[Message, ...]:
-    """The messages of a request body, the newest ``MAX_MESSAGES``; a completion's prompt is one user message."""
+def messages_of(fields: Fields) -> tuple[tuple[Message, ...], bool]:
+    """The messages of a request, the newest ``MAX_MESSAGES``, and whether they are all that it said.
+
+    A completion's prompt is one user message, which no longer is what was sent: no template was put around it.
+    """
     try:
-        parsed = _request.decode(request)
+        if "messages" in fields:
+            turns = _turns.decode(fields["messages"])
+            kept = tuple(Message(role=t.role[:32], content=_content(t)) for t in turns[-MAX_MESSAGES:])
+            return kept, len(kept) == len(turns) and all(map(_is_text, turns))
+        prompt: Any = _any.decode(fields["prompt"]) if "prompt" in fields else None
     except (msgspec.MsgspecError, UnicodeError):
-        return ()
-    if parsed.messages:
-        return tuple(Message(role=t.role[:32], content=_content(t)) for t in parsed.messages[-MAX_MESSAGES:])
-    prompt = parsed.prompt
+        return (), False
     if isinstance(prompt, list) and prompt and isinstance(cast(list[Any], prompt)[0], str):
         prompt = cast(list[Any], prompt)[0]
-    return (Message(role="user", content=prompt),) if isinstance(prompt, str) else ()
+    return ((Message(role="user", content=prompt),) if isinstance(prompt, str) else ()), False
 
 
 def _content(turn: _Turn) -> str:
     if isinstance(turn.content, list):
         return "\n".join(part.text for part in turn.content if part.text)
     return turn.content or ""
+
+
+def _is_text(turn: _Turn) -> bool:
+    parts = turn.content
+    return not turn.tool_calls and (not isinstance(parts, list) or all(p.type == "text" for p in parts))
 
 
 def said_in(response: bytes, streamed: bool) -> Said:
@@ -172,6 +182,7 @@ def _events(stream: bytes) -> list[bytes]:
 def exchange_of(captured: Captured) -> Exchange:
     """The event, not yet redacted."""
     said = said_in(b"".join(captured.response), captured.streamed)
+    messages, whole = messages_of(captured.fields)
     tokens = said.completion_tokens if said.completion_tokens is not None else len(said.token_ids) or None
     return Exchange(
         exchange_id=captured.exchange_id,
@@ -181,9 +192,10 @@ def exchange_of(captured: Captured) -> Exchange:
         session=captured.session,
         session_derived=captured.session_derived,
         identity=captured.identity,
-        messages=messages_of(captured.request),
+        messages=messages,
         completion="".join(said.text),
         finish_reason=said.finish_reason,
+        sampling=sampling_of(captured.fields, whole),
         version=captured.version,
         rollout=captured.rollout,
         arm=captured.arm,

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry
-
 from adapters.base_shape import BaseShape
 from adapters.registry import Registry
 from daemon.api.ports import By
@@ -38,20 +36,11 @@ from streams.sqlite_log import SqliteSource
 from streams.sqlite_sink import SqliteSink
 from tests.daemon.events import exchange, feedback
 from tests.daemon.fake_host import FakeHost, FakeReplica
+from tests.daemon.fake_replier import FakeReplier
 from tests.daemon.test_ingest import CountingWatch
 
 IDENTITY, NEW, OLD = "support-000000000000", "support-bbbbbbbbbbbb", "support-aaaaaaaaaaaa"
 ME = By("tester", "because")
-
-
-class SilentReplier:
-    """Answers nothing of interest; the gate is not under test here."""
-
-    def reply(self, version: str, messages: object) -> str:
-        return "reply"
-
-    def wait_until_quiet(self) -> None:
-        return None
 
 
 @dataclass
@@ -76,7 +65,9 @@ class LoopBench:
     troubles: Troubles = field(default_factory=Troubles)
     soak: Callable[[str, int], Soaked | None] = lambda _version, _requests: Soaked()
     shadow: ShadowTask | None = None
-    replier: Any = field(default_factory=SilentReplier)
+    metrics: Metrics = field(default_factory=Metrics)
+    """Of all daemons of this world."""
+    replier: Any = field(default_factory=FakeReplier)
     """Answers the gate's questions."""
     base: BaseShape | None = None
     """Of the base on this host; with it, a version that passes the gate gets its rollout."""
@@ -96,7 +87,7 @@ agent: {{replicas: [{{name: replica-0, url: "http://127.0.0.1:1"}}, {{name: repl
     def daemon(self) -> tuple[Controller, Ingest]:
         """A fresh daemon on what the last one left."""
         config, clock = self.config(), lambda: self.now
-        metrics = Metrics(CollectorRegistry())
+        metrics = self.metrics
         ports = IngestPorts(
             deployment="support",
             store=self.store,

@@ -2,53 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from daemon.mirrored import Request
 from daemon.soak_task import SYNTHETIC, Soaked, SoakTask, soak
 from daemon.store import Store, exchanges, ledger
 from deploy.driver_errors import ControlRefused, DriverError, NotFinite, ServerFailed, UnknownModel, Unreachable
 from deploy.rollout import Phase
+from monitors.metrics import Metrics
+from streams.events import Sampling
 from tests.daemon.events import exchange
+from tests.daemon.fake_replier import FakeReplier, Say, mirrored
 from tests.daemon.loop_bench import NEW, LoopBench
 from tests.waiting import wait_until
 
-Say = Callable[[str], str]
+
+def soaked(replier: FakeReplier, version: str, recorded: Sequence[Request]) -> Soaked:
+    return soak(replier, version, recorded, Metrics())
 
 
-class FakeReplier:
-    """Answers by a function of the last message and remembers what it was asked."""
-
-    def __init__(self, say: Say = lambda _text: "fine", error: DriverError | None = None) -> None:
-        self.say, self.error = say, error
-        self.asked: list[str] = []
-        self.quiet = 0
-        self.tokens: list[int] = []
-
-    def reply(
-        self,
-        version: str,
-        messages: Sequence[dict[str, str]],
-        max_tokens: int = 64,
-        *,
-        must_be_finite: bool = False,
-    ) -> str:
-        assert version == NEW
-        assert must_be_finite
-        self.asked.append(messages[-1]["content"])
-        self.tokens.append(max_tokens)
-        if self.error is not None:
-            raise self.error
-        return self.say(messages[-1]["content"])
-
-    def wait_until_quiet(self) -> None:
-        self.quiet += 1
+def soaking(store: Store, replier: FakeReplier) -> SoakTask:
+    return SoakTask(store, replier, "support", lambda: 5000.0, Metrics())
 
 
-def recorded(count: int) -> list[tuple[list[dict[str, str]], int]]:
-    return [([{"role": "user", "content": f"question {n}"}], 8) for n in range(count)]
+def recorded(count: int, sampling: Sampling | None = None) -> list[Request]:
+    return [Request([{"role": "user", "content": f"question {n}"}], 8, sampling) for n in range(count)]
 
 
 def on_recorded(reply: str) -> Say:
@@ -58,10 +39,11 @@ def on_recorded(reply: str) -> Say:
 
 def test_a_candidate_that_answers_everything_passes_and_the_counts_are_told() -> None:
     replier = FakeReplier()
-    found = soak(replier, NEW, recorded(16))
+    found = soaked(replier, NEW, recorded(16))
     assert found == Soaked("", len(SYNTHETIC), 16)
     assert found.reason == "effect_proved_and_soaked"
     assert replier.quiet == len(replier.asked) == len(SYNTHETIC) + 16, "no request before the replica was quiet"
+    assert (replier.versions, replier.finite) == ({NEW}, {True})
 
 
 @pytest.mark.parametrize("count", [0, 16])
@@ -76,24 +58,32 @@ def test_a_candidate_that_answers_everything_passes_and_the_counts_are_told() ->
 def test_any_error_fails_it_by_name_and_one_of_the_replica_by_the_replicas(
     error: DriverError, failed: str, count: int
 ) -> None:
-    found = soak(FakeReplier(error=error), NEW, recorded(count))
+    found = soaked(FakeReplier(error=error), NEW, recorded(count))
     assert (found.failed, found.final) == (failed, isinstance(error, NotFinite))
 
 
 def test_empty_replies_to_what_was_answered_before_fail_it() -> None:
-    found = soak(FakeReplier(on_recorded(" ")), NEW, recorded(16))
+    found = soaked(FakeReplier(on_recorded(" ")), NEW, recorded(16))
     assert (found.failed, found.final) == ("soak_empty_replies", True)
-    assert soak(FakeReplier(lambda t: "" if t == "question 3" else "x"), NEW, recorded(16)).failed == ""
+    assert soaked(FakeReplier(lambda t: "" if t == "question 3" else "x"), NEW, recorded(16)).failed == ""
+
+
+@pytest.mark.parametrize(("temperature", "final"), [(0.0, True), (0.7, False), (None, False)])
+def test_empty_replies_that_may_be_chance_are_no_last_word(temperature: float | None, final: bool) -> None:
+    """Where the server's own default draws, nobody knows that it does not."""
+    found = soaked(FakeReplier(on_recorded("")), NEW, recorded(16, Sampling(temperature=temperature)))
+    assert (found.failed, found.final) == ("soak_empty_replies", final)
 
 
 def test_without_traffic_the_synthetic_ones_stand_alone_by_name() -> None:
-    found = soak(FakeReplier(lambda t: "ok" if t == "Hello" else ""), NEW, [])
+    found = soaked(FakeReplier(lambda t: "ok" if t == "Hello" else ""), NEW, [])
     assert (found.failed, found.mirrored, found.reason) == ("", 0, "soaked_on_synthetic_alone")
-    assert soak(FakeReplier(lambda _t: ""), NEW, []).failed == "soak_empty_replies"
+    assert soaked(FakeReplier(lambda _t: ""), NEW, []).failed == "soak_empty_replies"
 
 
 def test_only_served_exchanges_with_their_text_are_sent_again_the_newest_first_to_stay(store: Store) -> None:
-    kept = [exchange(n, completion_tokens=n) for n in range(6)]
+    sampling = [Sampling(temperature=n / 10, seed=n) for n in range(6)]
+    kept = [exchange(n, completion_tokens=n, sampling=sampling[n]) for n in range(6)]
     useless = [
         exchange(10, status=500),
         exchange(11, completion=" "),
@@ -103,11 +93,23 @@ def test_only_served_exchanges_with_their_text_are_sent_again_the_newest_first_t
     with store.begin() as tx:
         exchanges.insert_new(tx, [*kept, *useless])
     replier = FakeReplier()
-    task = SoakTask(store, replier, "support", lambda: 5000.0)
+    task = soaking(store, replier)
     assert task.result(NEW, 4) is None
     assert wait_until(lambda: task.result(NEW, 4), 5.0, "the soak") == Soaked("", len(SYNTHETIC), 4)
     assert sorted(t for t in replier.asked if t.startswith("question")) == [f"question {n}" for n in (2, 3, 4, 5)]
-    assert sorted(replier.tokens)[:4] == [2, 3, 4, 5], "a reply takes no more room than the recorded one did"
+    mirrored = sorted((r for r in replier.requests if r.sampling), key=lambda r: r.max_tokens)
+    assert [r.max_tokens for r in mirrored] == [2, 3, 4, 5], "a reply takes no more room than the recorded one did"
+    assert [r.sampling for r in mirrored] == sampling[2:], "and it is drawn as that one was"
+
+
+def test_every_request_is_counted_by_what_came_of_it() -> None:
+    metrics = Metrics()
+    soak(FakeReplier(lambda t: "" if t == "question 3" else "x"), NEW, recorded(4), metrics)
+    soak(FakeReplier(error=Unreachable("away")), NEW, [], metrics)
+    soak(FakeReplier(error=NotFinite("nan")), NEW, [], metrics)
+    count = {o: mirrored(metrics, "soak", o) for o in ("answered", "empty", "failed", "away")}
+    assert (count["answered"], count["empty"]) == (len(SYNTHETIC) + 3, 1)
+    assert 1 <= count["failed"] <= len(SYNTHETIC) and 1 <= count["away"] <= len(SYNTHETIC)
 
 
 def test_a_rollout_waits_for_its_soak_without_counting_that_as_failure(tmp_path: Path, store: Store) -> None:
@@ -131,7 +133,7 @@ def test_a_rollout_waits_for_its_soak_without_counting_that_as_failure(tmp_path:
 
 def test_a_server_may_fail_twice_before_that_is_the_candidates_end(store: Store) -> None:
     replier = FakeReplier(error=ServerFailed("500"))
-    task = SoakTask(store, replier, "support", lambda: 5000.0)
+    task = soaking(store, replier)
 
     def ends(count: int) -> list[tuple[str, bool]]:
         found = [wait_until(lambda: task.result(NEW, 4), 5.0, "the soak") for _ in range(count)]
@@ -148,7 +150,7 @@ def test_a_server_may_fail_twice_before_that_is_the_candidates_end(store: Store)
 @pytest.mark.parametrize("error", [Unreachable("busy"), ControlRefused("token"), UnknownModel("restarted")])
 def test_a_replica_that_is_away_in_the_soak_denies_nobody(tmp_path: Path, store: Store, error: DriverError) -> None:
     replier = FakeReplier(error=error)
-    bench = LoopBench(tmp_path, store, soak=SoakTask(store, replier, "support", lambda: 5000.0).result)
+    bench = LoopBench(tmp_path, store, soak=soaking(store, replier).result)
     bench.open_rollout()
     controller, _ = bench.daemon()
     controller.tick()
@@ -171,8 +173,7 @@ def test_a_replica_that_is_away_in_the_soak_denies_nobody(tmp_path: Path, store:
 
 @pytest.mark.parametrize(("final", "ticks"), [(True, 2), (False, 4)])
 def test_a_failed_soak_denies_the_candidate(tmp_path: Path, store: Store, final: bool, ticks: int) -> None:
-    soaked = Soaked("soak_not_finite", final=final)
-    bench = LoopBench(tmp_path, store, soak=lambda _version, _requests: soaked)
+    bench = LoopBench(tmp_path, store, soak=lambda _version, _requests: Soaked("soak_not_finite", final=final))
     bench.open_rollout()
     controller, _ = bench.daemon()
     for _ in range(ticks):
@@ -193,4 +194,4 @@ def test_a_soak_that_fails_once_and_then_passes_goes_on(tmp_path: Path, store: S
 
 
 def test_synthetic_requests_fit_into_a_small_context() -> None:
-    assert all(sum(len(m["content"].encode()) for m in messages) <= 128 for messages in SYNTHETIC)
+    assert all(sum(len(m["content"].encode()) for m in one.messages) <= 128 for one in SYNTHETIC)

@@ -25,6 +25,7 @@ from deploy.driver_errors import (
     Unreachable,
 )
 from deploy.routes import RouteFile
+from streams.events import Sampling
 
 VERSION = "support-aaaaaaaaaaaa"
 
@@ -36,6 +37,8 @@ class Scripted(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.answer: tuple[int, str] = (200, "{}")
         self.asked: list[tuple[str, str, str | None]] = []
+        self.body = b""
+        """Of the newest request."""
 
     @property
     def url(self) -> str:
@@ -48,7 +51,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _any(self) -> None:
         assert isinstance(self.server, Scripted)
-        self.rfile.read(int(self.headers.get("content-length") or 0))
+        self.server.body = self.rfile.read(int(self.headers.get("content-length") or 0))
         self.server.asked.append((self.command, self.path, self.headers.get("x-homeostat-control")))
         status, text = self.server.answer
         data = text.encode()
@@ -133,6 +136,24 @@ def test_a_completion_is_read(server: Scripted, driver: Driver) -> None:
     server.answer = (200, json.dumps({"choices": [choice]}))
     found = driver.complete(VERSION, [1], 2)
     assert (found.token_ids, found.logprobs, found.text) == ((7, 2), (-0.5, -1.0), "hi")
+
+
+DRAWN: list[tuple[Sampling | None, dict[str, float]]] = [
+    (None, {"temperature": 0, "max_tokens": 8}),
+    (Sampling(), {"max_tokens": 8}),
+    (Sampling(temperature=0.7, seed=5, max_tokens=64, stops=True), {"temperature": 0.7, "seed": 5, "max_tokens": 8}),
+    (Sampling(top_k=40, max_tokens=3), {"top_k": 40, "max_tokens": 3}),
+]
+
+
+@pytest.mark.parametrize(("sampling", "asked"), DRAWN)
+def test_a_reply_is_drawn_as_the_sampling_says_and_greedily_without_one(
+    server: Scripted, driver: Driver, sampling: Sampling | None, asked: dict[str, float]
+) -> None:
+    server.answer = (200, json.dumps({"choices": [{"message": {"content": "hi"}}]}))
+    messages = [{"role": "user", "content": "hello"}]
+    assert driver.chat(VERSION, messages, 8, sampling) == "hi"
+    assert json.loads(server.body) == {"model": VERSION, "messages": messages, **asked}
 
 
 def test_a_gateway_with_a_newer_route_refuses(server: Scripted, driver: Driver) -> None:

@@ -81,13 +81,14 @@ REQUESTS: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
 
 @pytest.mark.parametrize(("request_body", "expected"), REQUESTS)
 def test_messages_of_a_request(request_body: dict[str, Any], expected: list[tuple[str, str]]) -> None:
-    assert [(m.role, m.content) for m in messages_of(json.dumps(request_body).encode())] == expected
+    messages, _ = messages_of(parse(json.dumps(request_body).encode()))
+    assert [(m.role, m.content) for m in messages] == expected
 
 
 def test_long_conversations_keep_their_newest_messages() -> None:
     body = {"messages": [{"role": "user", "content": str(i)} for i in range(MAX_MESSAGES + 5)]}
-    found = messages_of(json.dumps(body).encode())
-    assert len(found) == MAX_MESSAGES and found[-1].content == str(MAX_MESSAGES + 4)
+    found, whole = messages_of(parse(json.dumps(body).encode()))
+    assert not whole and len(found) == MAX_MESSAGES and found[-1].content == str(MAX_MESSAGES + 4)
 
 
 def test_a_request_changes_in_its_model_alone() -> None:

@@ -50,11 +50,11 @@ def fingerprint(base: Path, adapter: Path) -> list[FingerprintItem]:
     return items
 
 
-def register(registry: Registry, base: Path, seed: int, rank: int = 8) -> Manifest:
-    """A random version, admitted through the file checks."""
+def register(registry: Registry, base: Path, seed: int, rank: int = 8, scale: float = 0.3) -> Manifest:
+    """A random version, admitted through the file checks; the smaller its ``scale``, the nearer to the base."""
     shape = read_base_shape(base)
     staging = registry.stage(f"job-{seed}-{rank}")
-    make_adapter(base, staging, seed, rank)
+    make_adapter(base, staging, seed, rank, scale)
     manifest = make_manifest(
         kind="lora",
         deployment="support",

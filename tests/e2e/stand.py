@@ -96,12 +96,14 @@ class Stand:
     config_file: Path
     store: Store
     routes: RouteHistory
+    rolled: Manifest
+    """The version that is rolled out, or was last."""
     rollout: str = ""
     supervisors: list[Supervisor] = field(default_factory=list[Supervisor])
 
     @classmethod
-    def make(cls, folder: Path, models: Models, port: Callable[[], int], replicas: int) -> Stand:
-        """The folder with its files; nothing runs yet."""
+    def make(cls, folder: Path, models: Models, port: Callable[[], int], replicas: int, **rollout: object) -> Stand:
+        """The folder with its files; nothing runs yet. ``rollout``: settings in place of those of ``ROLLOUT``."""
         home = Home(folder, models.base)
         shutil.copytree(models.artifacts, home.artifacts)
         servers = [builtin_server(home, f"replica-{n}", port()) for n in range(replicas)]
@@ -115,18 +117,20 @@ class Stand:
             "learning": {"tick_s": 0.2},
             "join": {"window_s": 600.0, "lateness_s": 0.2, "idle_s": 0.5},
             "monitors": {"reference_size": 20_000},  # the watch stays with warming up: it is not under test
-            "rollout": ROLLOUT,
+            "rollout": {**ROLLOUT, **rollout},
         }
         config_file = folder / "homeostat.yaml"
         config_file.write_text(yaml.safe_dump(text), encoding="utf-8")
         config = load_config(config_file)
         store = Store.open(config.store_url, config.store.synchronous)
-        return cls(home, models, servers, config, config_file, store, RouteHistory(folder / "route.json"))
+        return cls(
+            home, models, servers, config, config_file, store, RouteHistory(folder / "route.json"), models.candidate
+        )
 
     @property
     def candidate(self) -> str:
         """The version that is rolled out."""
-        return self.models.candidate.version
+        return self.rolled.version
 
     @property
     def urls(self) -> dict[str, str]:
@@ -145,8 +149,9 @@ class Stand:
         self.supervisors.append(made)
         return made
 
-    def open_rollout(self) -> str:
-        """What the cycle does when the gate passed, while the daemon is down; the rollout's id."""
+    def open_rollout(self, candidate: Manifest | None = None, cycle: str = CYCLE) -> str:
+        """What a cycle does when the gate passed, while the daemon is down; the rollout's id."""
+        self.rolled = candidate or self.models.candidate
         registry, now = Registry(self.config.artifacts), time.time()
         training = self.config.training
         identity = registry.admit_identity(
@@ -158,13 +163,13 @@ class Stand:
             targets=training.targets,
         )
         with self.store.begin() as tx:
-            for manifest in (identity, self.models.candidate):
+            for manifest in (identity, self.rolled):
                 versions.register(tx, row_of(manifest, registry, now))
             versions.set_gate(tx, self.candidate, {"verdict": "pass"}, passed=True)
             phase = CyclePhase.ROLLING.value
-            cycle = cycles.create(
+            row = cycles.create(
                 tx,
-                cycle=CYCLE,
+                cycle=cycle,
                 deployment="support",
                 cause="manual",
                 phase=phase,
@@ -173,10 +178,10 @@ class Stand:
                 at=now,
             )
             self.rollout = RolloutStart(self.config, identity.version, lambda: None, time.time).start(
-                tx, cycle, self.candidate
+                tx, row, self.candidate
             )
             data = {"rollout": self.rollout, "version": self.candidate}
-            cycles.update_phase(tx, CYCLE, phase=phase, reason="gate_passed", data=data, at=now)
+            cycles.update_phase(tx, cycle, phase=phase, reason="gate_passed", data=data, at=now)
         return self.rollout
 
     def phase(self) -> Phase:

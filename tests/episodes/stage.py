@@ -12,6 +12,7 @@ import daemon.adoption
 import daemon.controller
 import daemon.holdback
 import daemon.ingest
+import daemon.intake
 import daemon.learning
 import daemon.residency
 import daemon.rolling
@@ -59,7 +60,7 @@ def stage(twin: bool = True) -> Generator[None]:
     patches: list[tuple[Any, str, Any]] = [
         (daemon.adoption, "failpoint", failpoint),
         (daemon.ingest, "failpoint", failpoint),
-        (daemon.ingest, "decode", decode),
+        (daemon.intake, "decode", decode),
         (daemon.ingest, "settle", silent),
         (daemon.residency, "failpoint", failpoint),
         (daemon.rolling, "failpoint", failpoint),

@@ -11,6 +11,7 @@ import pytest
 import daemon.adoption
 import daemon.holdback
 import daemon.ingest
+import daemon.intake
 import daemon.live_evidence
 import daemon.rollback
 import daemon.rolling
@@ -74,13 +75,13 @@ def a_batch_that_failed_is_not_read_again(patch: pytest.MonkeyPatch) -> None:
 
 @plant("E2")
 def a_duplicate_counts_again(patch: pytest.MonkeyPatch) -> None:
-    honest: Any = getattr(Ingest, "_insert")  # noqa: B009
+    honest: Any = daemon.intake.insert_new
 
-    def insert(self: Ingest, tx: Any, decoded: Any) -> Any:
-        _, said, first = honest(self, tx, decoded)
+    def insert(tx: Any, decoded: Any) -> Any:
+        _, said, first = honest(tx, decoded)
         return {d.event_id for d in decoded}, said, first
 
-    patch.setattr(Ingest, "_insert", insert)
+    patch.setattr(daemon.ingest, "insert_new", insert)
 
 
 @plant("E3")

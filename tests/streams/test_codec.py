@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from streams.codec import Decoded, Origin, decode, encode_dead_letter, encode_exchange, encode_feedback
 from streams.config import DecodeLimits
 from streams.dead_letters import Reason, dead_letter
-from streams.events import Attempt, DeadLetter, Exchange, Feedback, FeedbackKind, Message, Trust
+from streams.events import Attempt, DeadLetter, Exchange, Feedback, FeedbackKind, Message, Sampling, Trust
 from streams.wire_names import EXCHANGE, FEEDBACK
 from tests.streams.events import T0, exchange, feedback, record, wire
 
@@ -22,6 +22,7 @@ FULL = exchange(
     session_derived=True,
     messages=(Message(role="system", content="Be brief."), Message(role="user", content="Ünïcode \u2028 \U0001f600")),
     finish_reason="stop",
+    sampling=Sampling(temperature=0.7, top_k=40, seed=5, max_tokens=64, stops=True),
     rollout="r1",
     arm="canary",
     propensity=0.1,
@@ -41,7 +42,7 @@ def reason(result: Decoded | DeadLetter) -> str:
     return result.reason
 
 
-@pytest.mark.parametrize("event", [exchange(), FULL])
+@pytest.mark.parametrize("event", [exchange(), exchange(sampling=Sampling()), FULL])
 def test_an_exchange_survives_the_wire(event: Exchange) -> None:
     decoded = decode(wire(event))
     assert isinstance(decoded, Decoded)
@@ -85,6 +86,11 @@ def test_the_envelope_is_a_cloudevent_with_conventional_names() -> None:
     assert envelope["data"]["gen_ai.conversation.id"] == "s1"
     assert envelope["data"]["gen_ai.usage.output_tokens"] == 6
     assert orjson.loads(encode_feedback(feedback(), "/g"))["data"]["gen_ai.evaluation.score.value"] is True
+
+
+def test_of_the_sampling_only_what_was_said_is_on_the_wire() -> None:
+    said = orjson.loads(wire(exchange(sampling=Sampling(temperature=0.0, seed=0))).value)["data"]["sampling"]
+    assert said == {"temperature": 0.0, "seed": 0}
 
 
 def test_wire_names_name_fields_that_exist() -> None:
@@ -145,6 +151,9 @@ SCORE = "data/gen_ai.evaluation.score.value"
         (changed(exchange(), "data/arm", "treatment"), Reason.INVALID_DATA),
         (changed(exchange(), "data/propensity", 1.5), Reason.INVALID_DATA),
         (changed(exchange(), "data/completed_at", -1.0), Reason.INVALID_DATA),
+        (changed(exchange(sampling=Sampling()), "data/sampling/temperature", -1.0), Reason.INVALID_DATA),
+        (changed(exchange(sampling=Sampling()), "data/sampling/stop", "text"), Reason.INVALID_DATA),
+        (wire(FULL).value.replace(b'"temperature":0.7', b'"temperature":true'), Reason.INVALID_DATA),
         (changed(exchange(), "data/identity", ""), Reason.INVALID_DATA),
         (changed(exchange(), "data/gen_ai.conversation.id", "s" * 257), Reason.INVALID_DATA),
         (changed(exchange(), "data/gen_ai.input.messages", [{"role": "user"}]), Reason.INVALID_DATA),

@@ -8,14 +8,14 @@ import pytest
 
 from daemon.store import Store, counters, dead_letters, exchanges, feedback, offsets, retention, sessions
 from daemon.store.sessions import Session
-from streams.events import Attempt, DeadLetter, FeedbackKind
+from streams.events import Attempt, DeadLetter, FeedbackKind, Sampling
 from streams.log import Gap
 from tests.daemon import events
 
 
 def test_an_exchange_is_stored_once_and_comes_back_equal(store: Store) -> None:
     first = events.exchange(1, attempts=(Attempt(version="v", status=500),), arm="canary", rollout="r", propensity=0.1)
-    second = events.exchange(2)
+    second = events.exchange(2, sampling=Sampling(temperature=0.7, seed=5, stops=True))
     with store.begin() as tx:
         assert exchanges.insert_new(tx, [first, first, second]) == {"x1", "x2"}
     with store.begin() as tx:

@@ -1,0 +1,63 @@
+"""From an older schema to the present one: numbered steps, each in a transaction of its own with the version it gives.
+
+A step makes and fills what its version changed, in SQL of its own: it must read the same for ever, while ``tables``
+goes on. Columns need a step; a new table that begins empty needs none but its number, since tables that are missing are
+made when a store is opened. Nothing goes back: a store that a newer homeostat has taken over is refused by older ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import inspect, select, update
+from sqlalchemy.engine import Connection
+
+from daemon.store import tables
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What leads from version ``to - 1`` to ``to``."""
+
+    to: int
+    what: str
+    apply: Callable[[Connection], None]
+
+
+def _nothing(_conn: Connection) -> None:
+    """Rows of the older version read as they are; the newer ones hold what an older homeostat would refuse."""
+
+
+STEPS: Final[tuple[Step, ...]] = (Step(3, "exchanges with their sampling", _nothing),)
+"""In order, without a gap, up to ``tables.SCHEMA_VERSION``. Version 1 was never released."""
+
+
+def version_of(conn: Connection) -> str | None:
+    """The schema version of a database; None for an empty one."""
+    if not inspect(conn).has_table(tables.meta.name):
+        return None
+    return conn.execute(select(tables.meta.c.value).where(_KEY)).scalar_one_or_none()
+
+
+def due(found: str | None, wanted: str, steps: Sequence[Step] = STEPS) -> tuple[Step, ...] | None:
+    """The steps from ``found`` to ``wanted``; None where no such way is known: a newer store, or one too old."""
+    if found is None or found == wanted:
+        return ()
+    way = tuple(step for step in steps if found.isdecimal() and int(found) < step.to <= int(wanted))
+    numbers = [step.to for step in way]
+    whole = bool(way) and numbers == list(range(int(found) + 1, int(wanted) + 1))
+    return way if whole else None
+
+
+def take(conn: Connection, step: Step) -> bool:
+    """One step and its version, in the transaction of ``conn``; False where somebody else took it meanwhile."""
+    if version_of(conn) != str(step.to - 1):
+        return False
+    step.apply(conn)
+    conn.execute(update(tables.meta).where(_KEY).values(value=str(step.to)))
+    return True
+
+
+_KEY: Final = tables.meta.c.key == "schema_version"
