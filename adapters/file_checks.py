@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from adapters import adapter_config, tensor_file
 from adapters.adapter_config import AdapterConfigInvalid
 from adapters.base_shape import BaseShape, module_name
+from adapters.demonstrations import DemonstrationsInvalid, holds_demonstrations, read_demonstrations
 from adapters.manifest import MANIFEST_NAME, FileEntry, Manifest, ManifestInvalid, read_manifest
 from adapters.tensor_file import TensorFile, TensorFileInvalid
 
@@ -57,6 +58,7 @@ class RejectReason(StrEnum):
     NON_FINITE = "non_finite"
     NO_EFFECT = "no_effect"
     NORM = "norm"
+    DEMONSTRATIONS = "demonstrations"
 
 
 class AdapterRejected(ValueError):
@@ -84,6 +86,20 @@ class CheckLimits:
 DEFAULT_LIMITS: Final = CheckLimits()
 
 
+def check_version(folder: Path, base: BaseShape, limits: CheckLimits = DEFAULT_LIMITS) -> Manifest:
+    """The manifest of a folder that is a whole version of any kind, made for this base. Raises AdapterRejected."""
+    if not holds_demonstrations(folder):
+        return check_adapter(folder, base, limits)
+    try:
+        manifest, _ = read_demonstrations(folder)
+    except DemonstrationsInvalid as error:
+        raise AdapterRejected(RejectReason.DEMONSTRATIONS, str(error)) from error
+    except OSError as error:
+        raise AdapterRejected(RejectReason.FOLDER, f"cannot read {folder}: {error.strerror}") from error
+    _check_base(manifest, base)
+    return manifest
+
+
 def check_adapter(folder: Path, base: BaseShape, limits: CheckLimits = DEFAULT_LIMITS) -> Manifest:
     """The manifest of a folder whose files are fit to be loaded on this base.
 
@@ -95,14 +111,18 @@ def check_adapter(folder: Path, base: BaseShape, limits: CheckLimits = DEFAULT_L
         manifest = read_manifest(folder)
     except ManifestInvalid as error:
         raise AdapterRejected(RejectReason.MANIFEST, str(error)) from error
-    if manifest.base_digest != base.digest:
-        raise AdapterRejected(
-            RejectReason.WRONG_BASE, f"made for base {manifest.base_digest[:12]}, this base is {base.digest[:12]}"
-        )
+    _check_base(manifest, base)
     _check_digests(manifest, raw)
     config = _check_config(raw[CONFIG_NAME], manifest, limits)
     check_tensors(_parse(raw[WEIGHTS_NAME]), base, config, limits, identity=manifest.kind == "identity")
     return manifest
+
+
+def _check_base(manifest: Manifest, base: BaseShape) -> None:
+    if manifest.base_digest != base.digest:
+        raise AdapterRejected(
+            RejectReason.WRONG_BASE, f"made for base {manifest.base_digest[:12]}, this base is {base.digest[:12]}"
+        )
 
 
 def _check_folder(folder: Path) -> None:

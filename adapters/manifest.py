@@ -24,6 +24,7 @@ MAX_MANIFEST_BYTES = 8 * 1024 * 1024
 
 Hex256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Kind = Literal["lora", "identity", "demonstrations"]
 ConfigValue = str | int | float | bool | None | list[str]
 
 
@@ -63,13 +64,13 @@ class Manifest(Sealed):
 
     schema_version: int = MANIFEST_SCHEMA
     version: Name
-    kind: Literal["lora", "identity"]
+    kind: Kind
     deployment: Name
     tenant: str
     digest: Hex256
     base_digest: Hex256
     parent: Name | None = None
-    """The champion from which it was warm-started."""
+    """The champion from which it was warm-started; of demonstrations, the version that they stand on."""
     files: list[FileEntry]
     """Every file but the manifest, sorted by path."""
     rank: int
@@ -135,7 +136,7 @@ def _seal(fields: Mapping[str, Any]) -> str:
 
 def make_manifest(
     *,
-    kind: Literal["lora", "identity"],
+    kind: Kind,
     deployment: str,
     tenant: str,
     base_digest: str,

@@ -2,6 +2,7 @@
 disk by the engine, and a read that fails kills the engine.
 
     root/<version>/{adapter_config.json, adapter_model.safetensors, manifest.json}
+    root/<version>/{demonstrations.json, manifest.json}
     root/staging/<job>/   where a trainer writes; `admit` moves a whole and checked folder out of it
 """
 
@@ -11,12 +12,20 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from adapters.base_shape import BaseShape
+from adapters.demonstrations import DEMONSTRATIONS_NAME, Demonstrations, make_demonstrations
 from adapters.durable import sync_folder
-from adapters.file_checks import DEFAULT_LIMITS, CheckLimits, check_adapter
+from adapters.file_checks import (
+    DEFAULT_LIMITS,
+    AdapterRejected,
+    CheckLimits,
+    RejectReason,
+    check_adapter,
+    check_version,
+)
 from adapters.identity import make_identity
 from adapters.manifest import MANIFEST_NAME, Manifest, ManifestInvalid, read_manifest
 
@@ -60,16 +69,19 @@ class Registry:
         return self._staging / safe_name(job_id)
 
     def admit(self, staging: Path, base: BaseShape, limits: CheckLimits = DEFAULT_LIMITS) -> Manifest:
-        """Check a staged folder and move it in under its version's name; admitting the same content again is no change.
+        """Check a staged adapter, move it in under its version's name; admitting the same content again is no change.
 
         Raises AdapterRejected when the files are unfit (the folder stays for inspection) and OSError.
         """
-        manifest = check_adapter(staging, base, limits)
+        return self._take(staging, lambda folder: check_adapter(folder, base, limits))
+
+    def _take(self, staging: Path, check: Callable[[Path], Manifest]) -> Manifest:
+        manifest = check(staging)
         target = self.root / safe_name(manifest.version)
         if target.exists():
-            return check_adapter(target, base, limits)
+            return check(target)
         for file in staging.iterdir():
-            file.chmod(0o444)
+            file.chmod(0o440 if file.name == DEMONSTRATIONS_NAME else 0o444)  # it holds what people wrote
             descriptor = os.open(file, os.O_RDONLY)
             os.fsync(descriptor)
             os.close(descriptor)
@@ -102,6 +114,39 @@ class Registry:
                 folder, base, deployment=deployment, tenant=tenant, rank=rank, alpha=alpha, targets=list(targets)
             )
             return self.admit(folder, base)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def admit_demonstrations(
+        self,
+        made: Demonstrations,
+        base: BaseShape,
+        *,
+        deployment: str,
+        tenant: str,
+        buffer_digest: str,
+        created_at: float,
+    ) -> Manifest:
+        """The version that these pairs are, made and admitted if it is not here. What they stand on must be here, and
+        of the same deployment and tenant. Raises AdapterRejected, UnknownVersion and OSError.
+        """
+        below = self.manifest(made.stands_on)
+        if below.kind == "demonstrations" or (below.deployment, below.tenant) != (deployment, tenant):
+            message = f"they stand on {below.version}, which is no adapter of {deployment} and its tenant"
+            raise AdapterRejected(RejectReason.DEMONSTRATIONS, message)
+        folder = Path(tempfile.mkdtemp(prefix="demonstrations-", dir=self._staging))
+        folder.chmod(0o755)
+        try:
+            make_demonstrations(
+                folder,
+                made,
+                deployment=deployment,
+                tenant=tenant,
+                base_digest=base.digest,
+                buffer_digest=buffer_digest,
+                created_at=created_at,
+            )
+            return self._take(folder, lambda found: check_version(found, base))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

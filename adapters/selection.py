@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+from pydantic import BaseModel
+
 from adapters.decisions import Book, Decision
 from adapters.examples import Anchor, Example, normalise, unjudged
 from adapters.holdout import Question, hold_out, is_held, suspects
@@ -102,7 +104,7 @@ def select(
         asks = {q.exchange_id for q in (*old, *new_questions)}
         new, replay, kept_anchors = _everything([e for e in usable if e.exchange_id not in asks], book), [], ()
     chosen = (tuple(new), tuple(replay), kept_anchors, old, new_questions)
-    return Selection(*chosen, book.decisions(), book.counts(), _digest(*chosen, policy, seed))
+    return Selection(*chosen, book.decisions(), book.counts(), digest_of(*chosen, policy, seed))
 
 
 def _usable(examples: Sequence[Example], tenant: str | None, excluded: frozenset[str], book: Book) -> list[Example]:
@@ -187,15 +189,16 @@ def _everything(examples: Sequence[Example], book: Book) -> list[Example]:
     return [e for e in examples if e.target is not None]
 
 
-def _digest(
+def digest_of(
     new: Sequence[Example],
     replay: Sequence[Example],
     anchors: Sequence[Anchor],
     old_questions: Sequence[Question],
     new_questions: Sequence[Question],
-    policy: SelectionPolicy,
+    policy: BaseModel,
     seed: int,
 ) -> str:
+    """Hex SHA-256 of what a selection chose, and by which settings."""
     rows = [
         [[e.exchange_id, e.target, e.weight, _texts(e.messages)] for e in new],
         [[e.exchange_id, e.reply, _texts(e.messages)] for e in replay],

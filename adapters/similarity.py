@@ -120,6 +120,13 @@ def nearest(
     return Neighbours(index, cosine)
 
 
+def cosines(rows: Vectors) -> NDArray[np.float32]:
+    """Cosine of every two rows, [n, n]. Memory: n x n, so it is for small pools."""
+    found = np.asarray((rows.matrix @ rows.matrix.T).todense(), dtype=np.float32)
+    np.fill_diagonal(found, 1.0)
+    return found
+
+
 def _best(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
     """Columns of the k highest scores of each row, best first, ties by column."""
     if k == 0:

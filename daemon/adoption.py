@@ -13,8 +13,8 @@ from typing import Final
 from daemon import ledger
 from daemon.live_evidence import restore
 from daemon.rolling import deny, suspend
-from daemon.routing import Routing
-from daemon.store import Store, Tx, fences, intents, rollouts, versions
+from daemon.routing import Routing, left_by
+from daemon.store import Store, Tx, denials, fences, intents, rollouts, versions
 from deploy.rollout import LIVE, Phase, Signal
 from deploy.routes import Route, RouteFile
 from deploy.verdict import HARM_REASONS, KILL_REASONS, VOID_REASONS, numbers, suspends
@@ -36,20 +36,22 @@ def adopt(store: Store, routing: Routing, found: RouteFile | None, deployment: s
     Rows read after this agree with the routes of that generation: whoever changes the route by it undoes no rollback.
     """
     before = routing.route
-    generation = routing.adopt(found)
+    generation, missed = routing.adopt(found), routing.unrecorded
     file, route = routing.file, routing.route
     if file is None or route is None:
         return generation
     with store.read() as read:
         known = fences.current(read, deployment)
     if file.epoch <= known:
+        routing.recorded(known)
         return generation
     with store.begin() as tx:
         if fences.current(tx, deployment) >= file.epoch:
             return generation  # a command's thread recorded it meanwhile
         fences.adopt(tx, deployment, file.epoch, holder=file.actor, at=now)
         if is_way_back(file.reason) or not _ours(tx, route, now):
-            _take_over(tx, file, route, before, deployment, now)
+            _take_over(tx, file, route, before, missed, deployment, now)
+    routing.recorded(file.epoch)
     failpoint("adoption.recorded")
     return generation
 
@@ -91,8 +93,10 @@ def _ours(tx: Tx, route: Route, now: float) -> bool:
     return False
 
 
-def _take_over(tx: Tx, file: RouteFile, route: Route, before: Route | None, deployment: str, now: float) -> None:
-    """Rows for a rollback that only the route file knows."""
+def _take_over(
+    tx: Tx, file: RouteFile, route: Route, before: Route | None, missed: Sequence[str], deployment: str, now: float
+) -> None:
+    """Rows for a rollback that only the route file knows; ``missed`` was left by files that it was written over."""
     served = {route.wanted, None if route.split is None else route.split.candidate}
     reason = _named(file.reason)
     row = rollouts.active(tx, deployment)
@@ -116,8 +120,14 @@ def _take_over(tx: Tx, file: RouteFile, route: Route, before: Route | None, depl
             deny(tx, deployment, row.candidate, f"rolled_back:{reason}"[:100], _actor(file), now)
             if suspends(target, reason):
                 suspend(tx, deployment, row.id, row.candidate, _actor(file), now)
-    stack = [v.version for v in versions.promoted_stack(tx, deployment)]
-    for version in left_on_host(stack, file.reason, route.wanted, None if before is None else before.wanted):
+    if routed and row is not None and route.wanted == row.control:
+        left: Sequence[str] = ()  # the candidate alone
+    else:
+        stack = [v.version for v in versions.promoted_stack(tx, deployment)]
+        left = left_on_host(stack, file.reason, route.wanted, None if before is None else before.wanted)
+    for version in dict.fromkeys((*missed, *left)):
+        if version in served or denials.is_denied(tx, version):
+            continue
         deny(tx, deployment, version, f"rolled_back:{reason}"[:100], _actor(file), now)
         data = {"from": version, "to": route.wanted, "epoch": file.epoch, "adopted": True}
         ledger.append(tx, deployment, "rollback", version, reason, actor=_actor(file), at=now, data=data)
@@ -130,8 +140,7 @@ def left_on_host(stack: Sequence[str], reason: str, control: str | None, before:
     (what was last known to serve; None or ``control``: the top) down to those are left. Without names a person put
     ``control`` there himself: everything above it is.
     """
-    head, _, tail = reason.partition(":")
-    named = [stack.index(version) for version in tail.split(",") if version in stack] if head == "rollback" else []
+    named = [stack.index(version) for version in left_by(reason) if version in stack]
     if not named:
         return stack[: stack.index(control)] if control in stack else stack
     first = stack.index(before) if before in stack and before != control else 0

@@ -13,6 +13,7 @@ from daemon.api.ports import By, Json
 from daemon.faults import Refused
 from daemon.store import Tx, denials, rollouts, suspended, versions
 from daemon.store.versions import Status, Version
+from daemon.version_rows import adapter_of
 
 MOST: Final = 1000
 """Newest rollouts that are looked through for the ones that suspended examples."""
@@ -21,13 +22,16 @@ MOST: Final = 1000
 def lift(tx: Tx, deployment: str, by: By, version: str, serving: str | None, examples: bool, now: float) -> Json:
     """Lift the denial; the answer, JSON-able. ``examples``: also let later versions learn from what was suspended.
 
-    Raises Refused: ``reason_needed``, ``unknown_version``, ``not_denied``.
+    Raises Refused: ``reason_needed``, ``unknown_version``, ``denied_version`` (what it stands on), ``not_denied``.
     """
     if not by.reason.strip():
         raise Refused("reason_needed", f"say why {version} may be routed again: --reason goes into the ledger")
     row = versions.get(tx, version)
     if row is None or row.deployment != deployment:
         raise Refused("unknown_version", f"{version} is no version of {deployment}: `homeostat versions` lists them")
+    below = adapter_of(tx, version)
+    if below != version and denials.is_denied(tx, below):
+        raise Refused("denied_version", f"{version} stands on {below}, which is denied: approve that first")
     was = denials.of_deployment(tx, deployment).get(version)
     if was is None:
         raise Refused("not_denied", f"{version} is not denied: nothing to approve")

@@ -11,6 +11,7 @@ from daemon.buffer_build import BufferBuilder
 from daemon.config import Config
 from daemon.controller import Controller
 from daemon.controller import Parts as ControllerParts
+from daemon.demonstrating import Demonstrating
 from daemon.faults import ConfigError
 from daemon.gate_task import GateTask
 from daemon.ingest import Ingest, IngestPorts
@@ -84,6 +85,7 @@ def assemble(runtime: Runtime) -> Parts:
         base_names,
         builder.holdout_file,
         lambda version: _nll(registry, version),
+        lambda version: registry.manifest(version).kind != "demonstrations",
     )
     starter = RolloutStart(config, identity, lambda: routing.route, clock)
     learning = Learning(
@@ -98,6 +100,7 @@ def assemble(runtime: Runtime) -> Parts:
         clock,
         metrics,
         starter.second,
+        Demonstrating(config, store, registry, base, identity),
     )
 
     def close() -> None:

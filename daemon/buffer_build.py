@@ -12,6 +12,8 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from adapters.buffer import write_buffer
+from adapters.demonstration_choice import demonstrated
+from adapters.demonstrations import DemonstrationsConfig, Pair
 from adapters.examples import Anchor, Example, example_of, read_anchors
 from adapters.selection import Selection, SelectionPolicy, select
 from adapters.training_config import TrainingConfig
@@ -62,11 +64,10 @@ class Built:
     digest: str
     folder: str
     counts: dict[str, int]
-
-    @property
-    def new(self) -> int:
-        """Examples to learn from."""
-        return len(self.selection.new)
+    new: int
+    """Examples that survived selection: to learn from, or to choose pairs from."""
+    pairs: tuple[Pair, ...] = ()
+    """What is shown, where that was asked for."""
 
     def questions_for(self, gate: GateConfig) -> bool:
         """Whether the hold-outs hold as many questions as the gate needs for a verdict."""
@@ -85,19 +86,32 @@ class BufferBuilder:
         self._name = config.deployment.name
 
     def build(
-        self, cycle: cycles.Cycle, inside: SliceModel | None, champion: str | None, overrides: Overrides, now: float
+        self,
+        cycle: cycles.Cycle,
+        inside: SliceModel | None,
+        champion: str | None,
+        overrides: Overrides,
+        now: float,
+        show: DemonstrationsConfig | None = None,
     ) -> Built:
-        """Select and write the files. Raises AnchorsInvalid and OSError."""
+        """Select and write the files; with ``show`` the buffer is narrowed to the pairs that a prompt may hold.
+
+        Raises AnchorsInvalid and OSError.
+        """
         examples, excluded = self._examples(inside, now)
+        seed = int(cycle.id.encode().hex()[-12:], 16)
         selection = select(
             examples,
             overrides.selection,
-            seed=int(cycle.id.encode().hex()[-12:], 16),
+            seed=seed,
             tenant=self._config.deployment.tenant,
             anchors=self._anchors(),
             excluded=excluded,
             own=self._base_names if champion is None else frozenset({champion}),
         )
+        new, pairs = len(selection.new), tuple[Pair, ...]()
+        if show is not None:
+            selection, pairs = demonstrated(selection, show, seed)
         folder = write_buffer(self._artifacts / "buffers", selection)
         counts = {
             "examples": len(examples),
@@ -110,7 +124,9 @@ class BufferBuilder:
         }
         for role in ("new", "replay", "anchors", "holdout_old", "holdout_new"):
             self._metrics.buffer_items.labels(role=role).set(counts[role])
-        return Built(selection, selection.digest, str(folder), counts)
+        if show is not None:
+            counts |= {"chosen_from": new, "characters": sum(pair.characters for pair in pairs)}
+        return Built(selection, selection.digest, str(folder), counts, new, pairs)
 
     def record(self, tx: Tx, built: Built, cycle: cycles.Cycle, now: float) -> None:
         """Rows for a buffer and the decision on each of its exchanges."""

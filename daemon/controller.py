@@ -38,17 +38,15 @@ from daemon.status import status
 from daemon.store import Store, StoreError, rollouts, states
 from daemon.trainer_desk import claim, take_report
 from daemon.troubles import LOG, Troubles
-from deploy.agent import Agent, Observation, RouteAck
+from daemon.way_back import go_back
+from deploy.agent import Agent, Observation
 from deploy.kill_query import QUIET
 from deploy.rollout import LIVE, STAYS, TABLE, IllegalMove, Phase, Signal
-from deploy.routes import Route
 from deploy.verdict import numbers
 from monitors.metrics import Metrics
 
 AWAITING: Final = (Phase.AWAITING_CANARY, Phase.AWAITING_PROMOTION, Phase.AWAITING_SECOND_PROBATION)
 """Phases that a person's approval ends."""
-RACES: Final = 5
-"""Times that a rollback looks again because somebody at the host was faster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +136,8 @@ class Controller:
         if row is not None:
             policy = Policy(p.config.mode, paused, queries)
             p.rolling.tick(row, p.ingest.observed(), self._seen, policy, generation)
+            self._refresh()
         self._rebase()
-        self._refresh()
         self._rate()
         self._stand_in.tick(self._standing, self._seen, generation)
         self._holding.tick(self._standing.accepted, self._seen, paused, generation)
@@ -173,8 +171,7 @@ class Controller:
         standing = self._standing
         anchor = self._holding.resident(standing.accepted)
         wanted = [v for v in (standing.champion, standing.previous, self._p.identity, anchor) if v]
-        self._residents.keep(list(dict.fromkeys(wanted)), self._seen.replicas)
-        if wanted:
+        if self._residents.keep(list(dict.fromkeys(wanted)), self._seen.replicas):
             self._seen = self._p.agent.observe()
 
     def _refresh(self) -> None:
@@ -209,74 +206,35 @@ class Controller:
         """Route first; then the rows, or when the store is back."""
         began = time.monotonic()
         self._must_act()
-        gone, target, ack = self._route_back(by, to)
+        went = go_back(self._p.routing, self._standing, self._seen, by, to, self._look_at_host)
+        self._standing = went.standing
         took = 1000.0 * (time.monotonic() - began)
         answer: Json = {
-            "acked_at": ack.at,
+            "acked_at": went.ack.at,
             "ms": round(took, 1),
-            "from": gone[0],
-            "to": target,
-            "epoch": ack.epoch,
-            "gateways": dict(ack.gateways),
+            "from": went.gone[0],
+            "to": went.target,
+            "epoch": went.ack.epoch,
+            "gateways": dict(went.ack.gateways),
         }
         try:
             with self._p.store.begin() as tx:
-                rollback.record(tx, self._name, by, gone, target, suspend_data, ack.epoch, self._p.clock())
+                now, epoch = self._p.clock(), went.ack.epoch
+                rollback.record(tx, self._name, by, went.gone, went.target, suspend_data, epoch, now)
+            self._p.routing.recorded(went.ack.epoch)
         except StoreError:
             answer["recorded"] = False  # the route file is the record; the next tick adopts it
-        self._refresh_quietly(target)
+        self._refresh_quietly(went.target)
         self._p.metrics.rollbacks.labels(outcome="done").inc()
         return answer
 
-    def _route_back(self, by: By, to: str | None) -> tuple[tuple[str, ...], str | None, RouteAck]:
-        """Write the route of a rollback: (versions left, the one that served first; version that serves; answer).
-        Raises Refused.
-
-        Where somebody at the host was faster, his route decides anew, so that one wish does not go back twice. The
-        route's reason names all that is left: it is the record until the rows are written.
-        """
-        wanted: str | None = None
-        for _ in range(RACES):
-            route = self._p.routing.route
-            self._standing = self._standing.as_routed(route)
-            candidate = self._standing.in_trial(route)
-            if wanted not in (None, candidate) and to is None and (route is None or wanted not in _named(route)):
-                served = None if route is None else route.control
-                return (wanted,), served, RouteAck(self._p.routing.epoch, {}, self._p.clock(), 0.0)
-            left, target = self._standing.way_back(candidate, to, in_rollout=candidate is not None, resident=self._held)
-            # a rollout that rests goes back to the control that nobody has: what stands in for it goes on
-            rests = route is not None and to is None and target is not None and route.stands_in_for == target
-            serves = route.control if route is not None and rests else target
-            if to is not None and not self._resident(target):
-                raise Refused(
-                    "target_not_resident",
-                    f"{target} is not resident on every replica: it must be loaded and proved before it can serve",
-                )
-            try:
-                gone = self._standing.leaving(left, target, named=to is not None)
-                reason = f"rollback:{','.join(gone)}"
-                ack = self._p.routing.serve(
-                    serves,
-                    None,
-                    generation=None,
-                    actor=by.actor,
-                    reason=reason,
-                    leaving=gone,
-                    stands_in_for=target if rests else None,
-                )
-            except Overtaken:
-                wanted = wanted or left
-                self._look_at_host()
-                continue
-            return gone, target, ack
-        raise Refused("not_now", "others keep changing the route of this host: look at the status, then try again")
-
-    def _look_at_host(self) -> None:
-        """Take over what somebody else wrote, into the store too where it lets us."""
+    def _look_at_host(self) -> Standing:
+        """Take over what somebody else wrote, into the store too where it lets us; the standing after that."""
         found = self._p.agent.observe().route
         with contextlib.suppress(StoreError):  # the next tick does it; the route alone decides until then
             adopt(self._p.store, self._p.routing, found, self._name, self._p.clock())
             self._refresh()
+        return self._standing
 
     def promote(self, by: By) -> Json:
         """Past the statistics: ends in probation, or out of it; a champion that is suspected stays."""
@@ -399,14 +357,6 @@ class Controller:
             ledger.append(tx, name, kind, name, reason, actor=actor, at=now, data=data, note=by.reason)
         return {"paused": paused, "frozen": not lifts and found >= most, "rollbacks_forgotten": found if lifts else 0}
 
-    def _resident(self, version: str | None) -> bool:
-        alive = [r for r in self._seen.replicas if r.alive]
-        return version is None or (bool(alive) and all(r.proved.get(version) for r in alive))
-
-    def _held(self, version: str) -> bool:
-        """Whether some replica can serve it at once; the others load it at the next tick."""
-        return any(r.alive and version in r.models for r in self._seen.replicas)
-
     def _refresh_quietly(self, target: str | None) -> None:
         try:
             self._refresh()
@@ -425,9 +375,3 @@ class Controller:
         if p.base is None:
             return False
         return take_report(p.store, p.registry, p.base, p.config, p.metrics, job_id, found, p.clock())
-
-
-def _named(route: Route) -> tuple[str | None, ...]:
-    """What a route gives weight, or would."""
-    held = None if route.holdback is None else route.holdback.anchor
-    return (route.control, route.wanted, None if route.split is None else route.split.candidate, held)

@@ -15,7 +15,8 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from daemon.drift_policy import PASSED_OVER, POLICY, Action, Situation, taken
+from adapters.demonstrations import DemonstrationsConfig
+from daemon.drift_policy import DEMONSTRATIONS_OFF, PASSED_OVER, POLICY, Action, Situation, taken
 from deploy.rollout import Phase as RolloutPhase
 from monitors.alarms import AlarmKind
 
@@ -36,6 +37,7 @@ class Signal(StrEnum):
 
     ENOUGH_LABELS = "enough_labels"
     TOO_FEW_LABELS = "too_few_labels"
+    PAIRS_CHOSEN = "pairs_chosen"
     TRAINED = "trained"
     TRAINING_FAILED = "training_failed"
     GATE_PASSED = "gate_passed"
@@ -51,6 +53,7 @@ TABLE: Final[Mapping[tuple[Phase, Signal], Phase]] = MappingProxyType(
     {
         (Phase.COLLECTING, Signal.ENOUGH_LABELS): Phase.TRAINING,
         (Phase.COLLECTING, Signal.TOO_FEW_LABELS): Phase.STOPPED,
+        (Phase.COLLECTING, Signal.PAIRS_CHOSEN): Phase.GATING,  # demonstrations: nothing is trained
         (Phase.TRAINING, Signal.TRAINED): Phase.GATING,
         (Phase.TRAINING, Signal.TRAINING_FAILED): Phase.STOPPED,
         (Phase.GATING, Signal.GATE_PASSED): Phase.ROLLING,
@@ -110,6 +113,7 @@ class CycleConfig(BaseModel):
     """Seconds without a heartbeat after which a training job counts as lost."""
     job_attempts: Annotated[int, Field(ge=1, le=10)] = 3
     """Tries of one training job before the cycle stops with ``training_failed``."""
+    demonstrations: DemonstrationsConfig = DemonstrationsConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +146,8 @@ class Standing:
     """Name under which a second probation is passed over; empty where one may begin."""
     asked: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Alarms for which labels were asked: empty while the request is open, then the name of its end."""
+    demonstrated: str = DEMONSTRATIONS_OFF
+    """Why demonstrations are not to be tried now, of ``daemon.drift_policy.PASSED_OVER``; empty when they may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +190,7 @@ REASONS: Final = WAITS | {rule.reason for rule in POLICY} | PASSED_OVER | {ASKED
 
 
 def choose(standing: Standing, config: CycleConfig, now: float) -> Start:
-    """From alarms to adaptation, by ``daemon.drift_policy.POLICY``, with cooldown and never twice for one cause."""
+    """From alarms to a cycle, by ``daemon.drift_policy.POLICY``, with cooldown and never twice for one cause."""
     same = tuple(a.alarm_id for a in standing.alarms if _answered_by_promotion(a, standing))
     alarms = [a for a in standing.alarms if a.alarm_id not in same]
     if not alarms:
@@ -208,14 +214,14 @@ def choose(standing: Standing, config: CycleConfig, now: float) -> Start:
         return Start(alarm.alarm_id, SECOND, best.passed_over, same, ask, Action.SECOND_PROBATION)
     if now < cooled_at(standing, config):
         return Start(None, "cooldown", same_cause=same, ask=ask)
-    adapts = [(a, t) for a, t in found if t.action is Action.ADAPT]
-    if not adapts:
+    starts = [(a, t) for a, t in found if t.action in (Action.DEMONSTRATE, Action.ADAPT)]
+    if not starts:
         passed = tuple(name for _, t in found for name in t.passed_over)
         return Start(None, ASKED if asks else passed[0] if passed else "alarm_only_informs", passed, same, ask)
-    alarm, best = min(adapts, key=lambda pair: (pair[1].rule.grace, pair[0].at))
+    alarm, best = min(starts, key=lambda pair: (pair[1].rule.grace, pair[0].at))
     if best.rule.grace and now - alarm.at < config.reward_grace_s:
         return Start(None, "reward_grace", same_cause=same, ask=ask)
-    return Start(alarm.alarm_id, best.rule.reason, best.passed_over, same)
+    return Start(alarm.alarm_id, best.rule.reason, best.passed_over, same, action=best.action)
 
 
 def cooldown_s(standing: Standing, config: CycleConfig) -> float:
@@ -231,7 +237,11 @@ def cooled_at(standing: Standing, config: CycleConfig) -> float:
 def _passed(alarm: OpenAlarm, standing: Standing) -> dict[Action, str]:
     """Actions that are not taken for this alarm now."""
     ended = standing.asked.get(alarm.alarm_id)
-    names = {Action.ASK_FOR_LABELS: ended, Action.SECOND_PROBATION: standing.no_second_probation}
+    names = {
+        Action.ASK_FOR_LABELS: ended,
+        Action.SECOND_PROBATION: standing.no_second_probation,
+        Action.DEMONSTRATE: standing.demonstrated,
+    }
     return {action: name for action, name in names.items() if name}
 
 
@@ -262,6 +272,14 @@ class Collected:
     selected: int | None
     """Examples that survive selection; None while it was not tried."""
     waited_s: float
+
+
+def waits_for(config: CycleConfig, *, shows: bool, manual: bool) -> CycleConfig:
+    """The config with the labels that a cycle waits for: few where they are only shown, any where a person asked."""
+    if shows:
+        few = config.demonstrations.min_examples
+        return config.model_copy(update={"min_labels": few, "min_selected": few})
+    return config.model_copy(update={"min_labels": 1}) if manual else config
 
 
 def collecting(collected: Collected, config: CycleConfig) -> tuple[Signal | None, str]:

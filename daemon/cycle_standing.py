@@ -8,6 +8,7 @@ from typing import Final
 from daemon import freeze, label_requests, second_probation
 from daemon.config import Config
 from daemon.cycle import OpenAlarm, Standing
+from daemon.drift_policy import DEMONSTRATIONS_OFF, DEMONSTRATIONS_STOPPED, Action, demonstrated
 from daemon.store import Read, alarms, cycles, rollouts, states
 from deploy.rollout import Phase
 from monitors.alarms import AlarmKind
@@ -39,12 +40,13 @@ def cycle_standing(
         paused=paused,
         may_train=config.mode != "observe",
         last_end=max(
-            (*(c.changed_at for c in past if not c.active and not _kept(c, ended)), *left.values()), default=None
+            (*(c.changed_at for c in past if not (c.active or _goes_on(c, ended))), *left.values()), default=None
         ),
         rollbacks_same_cause=freeze.in_a_row(past, ended, freeze.thawed_after(read), left),
         last_promoted=None if newest is None else newest[0].changed_at,
         asked=label_requests.by_alarm(label_requests.load(read)),
         no_second_probation=second_probation.why_not(read, deployment, None if newest is None else newest[1], ended),
+        demonstrated=_demonstrated(past, ended) if config.cycle.demonstrations.enabled else DEMONSTRATIONS_OFF,
     )
 
 
@@ -64,6 +66,29 @@ def standing_now(read: Read, config: Config) -> Standing:
 def cause_of(alarm: alarms.AlarmRow) -> str:
     """Which kind of drift it is about, without reading the alarm's slice, which is large."""
     return str(alarm.body.get("evidence", {}).get("cause", "unknown"))
+
+
+def demonstrates(cycle: cycles.Cycle) -> bool:
+    """Whether a cycle tries examples in the prompt instead of training."""
+    return cycle.data.get("action") == Action.DEMONSTRATE.value
+
+
+def _demonstrated(past: Sequence[cycles.Cycle], ended: Mapping[str, rollouts.Rollout]) -> str:
+    """Why demonstrations are not to be tried: the newest cycle that no person asked for tried them, in vain. Once
+    another one ended, a new alarm is a new cause.
+    """
+    newest = next((c for c in past if c.cause != freeze.MANUAL), None)
+    if newest is None or newest.active or not demonstrates(newest) or _promoted(newest, ended) is not None:
+        return ""
+    return demonstrated(newest.reason) or DEMONSTRATIONS_STOPPED
+
+
+def _goes_on(cycle: cycles.Cycle, ended: Mapping[str, rollouts.Rollout]) -> bool:
+    """Whether its alarm goes on to its next action at once: pairs that met no user need no rest, nor does a second
+    probation after which the version stayed.
+    """
+    untried = demonstrates(cycle) and "rollout" not in cycle.data and demonstrated(cycle.reason) is not None
+    return untried or _kept(cycle, ended)
 
 
 def _promoted(past: cycles.Cycle, ended: Mapping[str, rollouts.Rollout]) -> rollouts.Rollout | None:

@@ -35,15 +35,28 @@ class Situation(StrEnum):
     FROZEN = "frozen"
 
 
-ABSENT: Final = MappingProxyType(
+DEMONSTRATIONS_OFF: Final = "demonstrations_off"
+DEMONSTRATED: Final = MappingProxyType(
     {
-        Action.DEMONSTRATE: "demonstrations_not_built",
+        "too_few_labels": "demonstrations_too_few",
+        "no_demonstrations": "demonstrations_too_few",
+        "denied_version": "demonstrations_gate_stopped",
+        "suspended_examples": "demonstrations_gate_stopped",
+        "underpowered": "demonstrations_underpowered",
+        "rollout_rolled_back": "demonstrations_not_promoted",
+        "rollout_denied": "demonstrations_not_promoted",
+        "rollout_inconclusive": "demonstrations_not_promoted",
     }
 )
-"""Actions that no code takes, and the name under which they are passed over: homeostat has no examples in prompts."""
+"""How a cycle ended that tried demonstrations, and the name under which they are passed over then: its alarm goes on to
+the next action. ``gate_`` and any verdict of the gate but its pass is ``demonstrations_gate_stopped``."""
+DEMONSTRATIONS_STOPPED: Final = "demonstrations_stopped"
+"""The same for every other end, a person's or that of its champion: nothing follows for its alarm by itself."""
 PASSED_OVER: Final = frozenset(
     {
-        *ABSENT.values(),
+        *DEMONSTRATED.values(),
+        DEMONSTRATIONS_OFF,
+        DEMONSTRATIONS_STOPPED,
         "labels_enough",
         "labels_satisfied",
         "labels_timed_out",
@@ -53,6 +66,15 @@ PASSED_OVER: Final = frozenset(
     }
 )
 """Every name under which an action is passed over; docs/decisions.md says what each means."""
+
+
+def demonstrated(reason: str) -> str | None:
+    """The name under which demonstrations are passed over after a cycle with them ended for ``reason``; None where its
+    alarm is not to go on to the next action.
+    """
+    if reason.startswith("gate_") and reason != "gate_passed":
+        return "demonstrations_gate_stopped"
+    return DEMONSTRATED.get(reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +140,8 @@ def taken(kind: AlarmKind, cause: str, situation: Situation, passed_over: Mappin
         r for r in POLICY if r.kind in (None, kind) and r.cause in (None, cause) and r.situation in (None, situation)
     )
     passed: list[str] = []
-    not_now = {**passed_over, **ABSENT}
     for action in rule.actions:
-        if action not in not_now:
+        if action not in passed_over:
             return Taken(action, rule, tuple(passed))
-        passed.append(not_now[action])
+        passed.append(passed_over[action])
     return Taken(Action.TELL, rule, tuple(passed))

@@ -76,8 +76,11 @@ def gather(
     nll: Nll | None,
     config: GateConfig,
     progress: Callable[[int, int], None],
+    trained: bool = True,
 ) -> GateEvidence:
-    """Ask, compare, count. Raises what the replier raises: no evidence is not a verdict."""
+    """Ask, compare, count. ``trained``: whether the candidate has weights of its own. Raises what the replier raises:
+    no evidence is not a verdict.
+    """
     pairs: dict[Kind, list[tuple[bool, bool]]] = {"old": [], "new": []}
     replies: list[tuple[str, str]] = []
     done = 0
@@ -107,6 +110,7 @@ def gather(
         new=PairedCounts.of(pairs["new"]),
         behaviour=_behaviour(replies),
         nll=nll,
+        trained=trained,
     )
 
 

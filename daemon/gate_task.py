@@ -48,7 +48,9 @@ class GateTask:
         base_names: tuple[str, ...],
         holdout_of: Callable[[cycles.Cycle], Path],
         nll_of: Callable[[str], Nll | None],
+        trained: Callable[[str], bool] = lambda _version: True,
     ) -> None:
+        self._trained = trained
         self._config, self._agent, self._residency, self._replier = config, agent, residency, replier
         self._base_names, self._holdout_of, self._nll_of = base_names, holdout_of, nll_of
         self._run: _Run | None = None
@@ -109,6 +111,7 @@ class GateTask:
                 self._nll_of(run.version),
                 self._config,
                 progress,
+                self._trained(run.version),
             )
         except (DriverError, OSError) as error:
             run.failures.append(str(error))

@@ -120,7 +120,9 @@ class Ingest:
         self._afresh: dict[str, str] = {}
         """States that did not load, and were begun afresh, with the fault; not yet in the ledger."""
         self._behind = False
-        """A batch was read and not committed: the source stands beyond the store and memory may hold what it lacks."""
+        """A batch was read and not committed: the source stands beyond the store."""
+        self._ahead = True
+        """Memory may hold what the store lacks, or lack what it holds."""
 
     def start(self) -> None:
         """Restore memory and seek the log. Raises LogUnavailable."""
@@ -129,7 +131,8 @@ class Ingest:
 
     def _begin(self) -> None:
         """Memory and source as the store has them."""
-        self._restore()
+        if self._ahead:
+            self._restore()
         self._note_afresh(self._ports.clock())
         self._note_gaps(self._ports.source.start(self._next), self._ports.clock())
         self._behind = False
@@ -180,12 +183,14 @@ class Ingest:
         with self.lock:
             try:
                 with self._ports.store.begin() as tx:
+                    self._ahead = True
                     moved = self._apply(tx, records, now)
                     failpoint("ingest.before_commit")
             except BaseException:
-                self._restore()
+                if self._ahead:
+                    self._restore()
                 raise
-            self._behind = False
+            self._behind = self._ahead = False
         failpoint("ingest.after_commit")
         self._age(records, now)
         if moved:
@@ -277,6 +282,7 @@ class Ingest:
             row = rollouts.active(read, self._ports.deployment)
             self.evidence = None if row is None else restore(read, row, self._ports.join)
             self._joiner = self._restored_joiner(read, now)
+        self._ahead = False
 
     def _loaded(self, part: str, load: Callable[[], T], afresh: Callable[[], T]) -> T:
         """A stored state, or a new one where it does not load, whatever the fault: events must go on being read."""

@@ -16,10 +16,11 @@ from adapters.registry import Registry
 from daemon import cycle as table
 from daemon import ledger, second_probation
 from daemon.asking import Asking
-from daemon.buffer_build import BufferBuilder, Overrides
+from daemon.buffer_build import BufferBuilder, Built, Overrides
 from daemon.config import Config
-from daemon.cycle_standing import cycle_standing
-from daemon.drift_policy import Action
+from daemon.cycle_standing import cycle_standing, demonstrates
+from daemon.demonstrating import Demonstrating
+from daemon.drift_policy import DEMONSTRATED, Action, demonstrated
 from daemon.faults import Refused
 from daemon.freeze import MANUAL
 from daemon.gate_task import GateTask
@@ -28,7 +29,7 @@ from daemon.labels import Labels
 from daemon.promotion_budget import next_config
 from daemon.store import Read, Store, Tx, alarms, cycles, denials, jobs, rollouts, versions
 from daemon.trainer_desk import note_lost
-from daemon.version_rows import row_of
+from daemon.version_rows import adapter_of, row_of
 from deploy.power import forecast
 from deploy.rollout import FINAL
 from deploy.rollout import Phase as RolloutPhase
@@ -62,9 +63,12 @@ class Learning:
         clock: Callable[[], float],
         metrics: Metrics,
         start_second: Callable[[Tx, str, str], str] | None = None,
+        demonstrating: Demonstrating | None = None,
     ) -> None:
-        """``start_second`` opens a second probation for a cycle and its cause; None: there are none."""
-        self._start_second = start_second
+        """``start_second`` opens a second probation for a cycle and its cause; None: there are none. ``demonstrating``
+        None: no pairs are shown, whatever the config says.
+        """
+        self._start_second, self._demonstrating = start_second, demonstrating
         self._newest_slice_of_watch = newest_slice
         self._metrics = metrics
         self._config, self._store, self._registry = config, store, registry
@@ -162,7 +166,10 @@ class Learning:
                 "kind": alarm.kind,
                 "alarm_at": alarm.at,
                 "passed_over": list(chosen.passed_over),
+                "action": chosen.action.value,
             }
+            if standing.demonstrated in DEMONSTRATED.values():
+                data["demonstrated"] = standing.demonstrated
             cycle = self._open(tx, alarm.alarm_id, chosen.reason, "daemon", data, "")
             for one in waiting:  # what else was waiting is the same drift, seen by another detector
                 if one.alarm_id not in chosen.same_cause:
@@ -203,6 +210,7 @@ class Learning:
         phase = table.BEGINS[action].value
         cycles.create(tx, cycle=name, deployment=self._name, cause=cause, phase=phase, reason=reason, data=data, at=now)
         entry = {"cause": cause, "to_phase": phase, "overrides": sorted(str(k) for k in data["overrides"])}
+        entry |= {k: data[k] for k in ("action", "passed_over", "demonstrated") if k in data}
         ledger.append(tx, self._name, "cycle", name, reason, actor=actor, at=now, data=entry, note=note)
         self._labels.forget()
         self._tried_at = 0
@@ -222,9 +230,9 @@ class Learning:
         inside = _slice_of(active)
         since = float(active.data.get("alarm_at", active.started_at)) - self._config.cycle.history_s
         labels = self._labels.count(inside, since, now)
-        manual = active.cause == MANUAL
-        waited = now - active.started_at
-        wanted = labels >= (1 if manual else self._config.cycle.min_labels) and labels >= 1.1 * self._tried_at
+        shows, waited = demonstrates(active), now - active.started_at
+        least = table.waits_for(self._config.cycle, shows=shows, manual=active.cause == MANUAL)
+        wanted = labels >= least.min_labels and labels >= 1.1 * self._tried_at
         due = wanted or waited >= self._config.cycle.label_deadline_s
         selected = None
         built = None
@@ -233,14 +241,17 @@ class Learning:
             active = self._refit(active)
             inside = _slice_of(active)
             overrides = Overrides.parse(self._config, active.data["overrides"])
-            built = self._builder.build(active, inside, champion, overrides, now)
+            show = {"show": self._config.cycle.demonstrations} if shows else {}
+            built = self._builder.build(active, inside, champion, overrides, now, **show)
             late = waited >= self._config.cycle.label_deadline_s
             selected = built.new if late or built.questions_for(self._config.gate) else 0
-        least = self._config.cycle if not manual else self._config.cycle.model_copy(update={"min_labels": 1})
         signal, reason = table.collecting(table.Collected(labels, selected, waited), least)
         if signal is None:
             return
         if signal is table.Signal.ENOUGH_LABELS and built is not None:
+            if shows:
+                self._demonstrate(active, built, champion, now)
+                return
             with self._store.begin() as tx:
                 self._builder.record(tx, built, active, now)
                 job = self._queue(tx, active, built.digest, built.folder, champion)
@@ -250,8 +261,22 @@ class Learning:
             return
         with self._store.begin() as tx:
             self._move(tx, active, signal, reason, {"labels": labels, "selected": selected or 0})
-            lacking = max(least.min_labels - labels, least.min_selected - (selected or 0))
-            self._asking.for_cycle(tx, active, "training", lacking)
+            if not shows:  # what follows demonstrations collects for itself
+                lacking = max(least.min_labels - labels, least.min_selected - (selected or 0))
+                self._asking.for_cycle(tx, active, "training", lacking)
+
+    def _demonstrate(self, active: cycles.Cycle, built: Built, champion: str | None, now: float) -> None:
+        """Make the version; with nothing to show the cycle ends, and its alarm goes on to the next action."""
+        manifest = None if self._demonstrating is None else self._demonstrating.make(built, champion, now)
+        with self._store.begin() as tx:
+            if manifest is None:
+                self._move(tx, active, table.Signal.TOO_FEW_LABELS, "no_demonstrations", dict(built.counts))
+                return
+            self._builder.record(tx, built, active, now)
+            versions.register(tx, row_of(manifest, self._registry, now))
+            data = {"buffer": built.digest, "version": manifest.version, "stands_on": manifest.parent}
+            data |= {"champion": champion, **built.counts, "slice": active.data.get("slice")}
+            self._move(tx, active, table.Signal.PAIRS_CHOSEN, "demonstrations_chosen", data)
 
     def _refit_when_due(self, active: cycles.Cycle, now: float) -> cycles.Cycle:
         """Learn the slice anew once, some time after the alarm."""
@@ -281,7 +306,7 @@ class Learning:
             deployment=self._name,
             tenant=self._config.deployment.tenant,
             base_dir=str(self._config.deployment.base_dir),
-            champion=champion,
+            champion=None if champion is None else adapter_of(tx, champion),
             buffer_dir=folder,
             buffer_digest=digest,
             config=overrides.training,
@@ -385,6 +410,8 @@ class Learning:
         entry = {"from_phase": active.phase, "to_phase": phase.value, "signal": signal.value, **shown}
         ledger.append(tx, self._name, "cycle", active.id, reason, actor=actor, at=now, data=entry, note=note)
         if not still:
+            if demonstrates(active) and demonstrated(reason) is not None:
+                alarms.answer(tx, active.cause, None)
             self._metrics.cycles.labels(outcome=reason).inc()
 
 

@@ -122,7 +122,8 @@ def _refuse_text(value: Any, where: str) -> None:
             )
     elif isinstance(value, Mapping):
         for key, inner in cast("Mapping[str, Any]", value).items():
-            _refuse_text(inner, f"{where}.{key}")
+            if inner is not None and not isinstance(inner, (int, float)):
+                _refuse_text(inner, f"{where}.{key}")
     elif isinstance(value, Sequence) and not isinstance(value, bytes):
         for number, inner in enumerate(cast("Sequence[Any]", value)):
             _refuse_text(inner, f"{where}.{number}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from daemon import ledger
-from daemon.residency import Residence
+from daemon.residency import RESIDENT, Residence
 from daemon.store import Store
 from daemon.troubles import Troubles
 from deploy.agent import ReplicaState
@@ -51,21 +51,25 @@ class Residents:
         self._troubles, self._clock = troubles, clock
         self._refused: dict[tuple[str, str], _Refused] = {}
 
-    def keep(self, versions: Sequence[str], replicas: Sequence[ReplicaState]) -> dict[str, bool]:
-        """Load and prove what is missing, each version whatever became of the others; by replica, whether it holds all
-        ``versions``.
+    def keep(self, versions: Sequence[str], replicas: Sequence[ReplicaState]) -> bool:
+        """Load and prove what is missing, each version whatever became of the others; whether a replica was asked for
+        anything, so that what was seen of it before is old.
         """
-        self._refused = {key: one for key, one in self._refused.items() if key[1] in versions}
-        held: dict[str, bool] = {}
+        if self._refused:
+            self._refused = {key: one for key, one in self._refused.items() if key[1] in versions}
+        asked = False
         for replica in replicas:
+            failed: tuple[str, Residence] | None = None
             if replica.alive:
-                found = {version: self._on(version, replica) for version in versions}
+                for version in versions:
+                    found = self._on(version, replica)
+                    asked = asked or found is not RESIDENT
+                    if not found.ok and failed is None:
+                        failed = version, found
             else:
-                found = {"": Residence(False, replica.problem or "unreachable", message=replica.message)}
-            failed = next(((version, one) for version, one in found.items() if not one.ok), None)
-            held[replica.name] = failed is None
+                failed = "", Residence(False, replica.problem or "unreachable", message=replica.message)
             self._tell(replica.name, failed)
-        return held
+        return asked
 
     def _on(self, version: str, replica: ReplicaState) -> Residence:
         if version in replica.models and replica.proved.get(version):

@@ -288,7 +288,8 @@ class Rolling:
         actor: str,
         note: str,
     ) -> None:
-        if not _stands(tx, row):
+        # the epoch that is recorded below must not be that of somebody else's file, whose rows are still to come
+        if not _stands(tx, row) or self._routing.generation != self._generation:
             raise Overtaken
         now = self._clock()
         data = {**row.data, "units_at_phase": int(facts.get("units", 0)), "waiting": ""}

@@ -13,6 +13,7 @@ from daemon.promotion_budget import next_config
 from daemon.second_probation import suspect
 from daemon.standing import standing
 from daemon.store import Tx, buffers, cycles, denials, exchanges, rollouts, suspended, versions
+from daemon.version_rows import adapter_of
 from deploy.fleet import Before
 from deploy.guards import Bounds
 from deploy.rollout import BEGINS
@@ -40,7 +41,7 @@ class RolloutStart:
         """
         name = self._config.deployment.name
         row = versions.get(tx, version)
-        if row is None or denials.is_denied(tx, version):
+        if row is None or denials.is_denied(tx, version) or denials.is_denied(tx, adapter_of(tx, version)):
             raise Refused("denied_version", f"{version} is on the deny list: it is never routed without an approval")
         if row.buffer is not None:
             learned = {item.exchange_id for item in buffers.items(tx, row.buffer, "new")}

@@ -38,7 +38,13 @@ class Routing:
         self._agent, self._deployment, self._alias, self._clock = agent, deployment, alias, clock
         self._lock = threading.RLock()
         self._file: RouteFile | None = None
+        self._route: Route | None = None
+        """Ours in the file."""
         self._renewed_at = 0.0
+        self._recorded = 0
+        """Epoch up to which the rows know what became of the routes."""
+        self._missed: tuple[str, ...] = ()
+        """Left by files between that epoch's and the newest one."""
         self.generation = 0
 
     @property
@@ -49,7 +55,11 @@ class Routing:
     @property
     def route(self) -> Route | None:
         """Our route in it."""
-        return None if self._file is None else self._file.route(self._alias)
+        return self._route
+
+    def now(self) -> float:
+        """Wall-clock seconds."""
+        return self._clock()
 
     @property
     def epoch(self) -> int:
@@ -60,8 +70,24 @@ class Routing:
         """Take over what lies on the host, when it is newer than what we hold; the generation after that."""
         with self._lock:
             if found is not None and found.epoch > self.epoch:
-                self._file, self.generation = found, self.generation + 1
+                self._hold(found, found.route(self._alias))
+                self.generation += 1
             return self.generation
+
+    @property
+    def unrecorded(self) -> tuple[str, ...]:
+        """Versions that rollbacks have left and whose rows are still to be written: a failing store keeps the route
+        file as their only record, and a second rollback writes another file over it.
+        """
+        with self._lock:
+            left = () if self._file is None or self.epoch <= self._recorded else left_by(self._file.reason)
+            return tuple(dict.fromkeys((*self._missed, *left)))
+
+    def recorded(self, epoch: int) -> None:
+        """The rows know of everything up to the file of this epoch."""
+        with self._lock:
+            if epoch >= self.epoch:
+                self._recorded, self._missed = epoch, ()
 
     def serve(
         self,
@@ -133,5 +159,17 @@ class Routing:
             ack = self._agent.write_route(file)
         except StaleRoute as error:
             raise Overtaken from error
-        self._file, self._renewed_at = file, now
+        self._hold(file, route)
+        self._renewed_at = now
         return ack
+
+    def _hold(self, file: RouteFile, route: Route | None) -> None:
+        if file.epoch > self.epoch:
+            self._missed = self.unrecorded
+        self._file, self._route = file, route
+
+
+def left_by(reason: str) -> tuple[str, ...]:
+    """The versions that a route file's reason says were left: ``rollback:<version>,<version>``."""
+    head, _, tail = reason.partition(":")
+    return tuple(v for v in tail.split(",") if v) if head == "rollback" else ()

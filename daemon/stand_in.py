@@ -124,4 +124,5 @@ class StandIn:
 
 
 def _ready(seen: Observation, versions: Sequence[str]) -> Mapping[str, int]:
-    return {v: sum(r.alive and bool(r.proved.get(v)) for r in seen.replicas) for v in versions}
+    proved = [r.proved for r in seen.replicas if r.alive]
+    return {v: len([1 for known in proved if known.get(v)]) for v in versions}

@@ -10,7 +10,7 @@ from daemon.config import Config
 from daemon.ingest import Ingest
 from daemon.routing import Routing
 from daemon.standing import Standing
-from daemon.store import Read, Store, alarms, counters, cycles, jobs, rollouts, states, suspended
+from daemon.store import Read, Store, alarms, counters, cycles, jobs, rollouts, states, suspended, versions
 from deploy.agent import Observation
 from deploy.evidence import Evidence
 from deploy.rollout import Phase, RolloutConfig, desired
@@ -33,6 +33,7 @@ def status(
             "mode": config.mode,
             "paused": states.get(read, "paused") == b"1",
             "champion": standing.champion,
+            "kinds": _kinds(read, standing, row),
             "previous": standing.previous,
             "identity": standing.identity,
             "targets": list(standing.targets),
@@ -46,6 +47,13 @@ def status(
             "lag": {f"{topic}/{partition}": n for (topic, partition), n in ingest.lag().items()},
             "alarms": [alarm_view(a) for a in alarms.newest(read, name, 20)],
         }
+
+
+def _kinds(read: Read, standing: Standing, row: rollouts.Rollout | None) -> dict[str, str]:
+    """Version to kind, of what serves, could serve again or is tried."""
+    candidate = None if row is None else row.candidate
+    found = (versions.get(read, v) for v in {standing.champion, standing.identity, candidate, *standing.targets} if v)
+    return {version.version: version.kind for version in found if version is not None}
 
 
 def _request(request: label_requests.LabelRequest) -> Json:

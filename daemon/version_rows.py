@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from adapters.manifest import Manifest
 from adapters.registry import Registry
-from daemon.store import versions
+from daemon.store import Read, versions
+
+
+def adapter_of(read: Read, version: str) -> str:
+    """The adapter that answers under a version: what demonstrations stand on, else the version itself."""
+    row = versions.get(read, version)
+    return row.parent if row is not None and row.kind == "demonstrations" and row.parent is not None else version
 
 
 def row_of(manifest: Manifest, registry: Registry, now: float) -> versions.Version:

@@ -19,12 +19,13 @@ from typing import Final, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from adapters.base_shape import BaseShape
-from adapters.file_checks import AdapterRejected, check_adapter
+from adapters.demonstrations import Demonstrations, DemonstrationsInvalid, holds_demonstrations, read_demonstrations
+from adapters.file_checks import AdapterRejected, check_version
 from adapters.manifest import Manifest, list_files
 from adapters.registry import Registry
 from deploy.driver import Driver
 from deploy.driver_errors import DriverError, FilesRejected, StaleRoute, UnknownVersion, Unreachable
-from deploy.proof import ProofResult, prove
+from deploy.proof import ProofResult, prove, prove_demonstrations
 from deploy.routes import RouteFile
 
 PROBES: Final = ((1, 3, 72, 84, 4), (1, 3, 110, 120, 130, 4), (1, 3, 200, 4), (1, 3, 105, 210, 90, 180, 4))
@@ -124,6 +125,8 @@ class AgentConfig(BaseModel):
 class _Known:
     incarnation: str = ""
     proved: dict[str, bool] = field(default_factory=dict[str, bool])
+    shown: dict[str, str] = field(default_factory=dict[str, str])
+    """Demonstrations that were checked for this server, and what they stand on: its engine knows nothing of them."""
     told: frozenset[str] = frozenset()
 
 
@@ -159,20 +162,43 @@ class LocalAgent:
         driver = self._driver(replica)
         if version in driver.models():
             return
-        driver.load(version, self._checked_folder(version))
+        folder = self._checked_folder(version)
+        if not holds_demonstrations(folder):
+            driver.load(version, folder)
+            return
+        self._meet(replica)
+        below = self._demonstrations(version).stands_on
+        self.ensure_loaded(below, replica)
+        self._known[replica].shown[version] = below
 
     def prove(self, version: str, replica: str) -> ProofResult:
-        """Prove, remember, and tell the gateway what is proved there. Raises DriverError."""
+        """Prove, remember, and tell the gateway what is proved there. Demonstrations are proved after the version that
+        they stand on. Raises DriverError.
+        """
         driver, manifest = self._driver(replica), self._manifest(version)
         self._meet(replica)
-        result = prove(driver, manifest, self._config.base_name, PROBES)
+        if manifest.kind == "demonstrations":
+            result = self._prove_shown(version, replica)
+        else:
+            result = prove(driver, manifest, self._config.base_name, PROBES)
         self._known[replica].proved[version] = result.ok
         self._tell(replica)
         return result
 
+    def _prove_shown(self, version: str, replica: str) -> ProofResult:
+        made = self._demonstrations(version)
+        if not self._known[replica].proved.get(made.stands_on):
+            below = self.prove(made.stands_on, replica)
+            if not below.ok:
+                return ProofResult(False, "stands_on_unproved", below.numbers)
+        return prove_demonstrations(self._driver(replica), version, made)
+
     def unload(self, version: str, replica: str) -> None:
-        """Forget it there; its files stay, because an evicted adapter is read again. Raises DriverError."""
-        self._driver(replica).unload(version)
+        """Forget it there; its files stay, because an evicted adapter is read again, and so does what demonstrations
+        stand on. Raises DriverError.
+        """
+        if self._known[replica].shown.pop(version, None) is None:
+            self._driver(replica).unload(version)
         self._known[replica].proved.pop(version, None)
         self._tell(replica)
 
@@ -211,11 +237,19 @@ class LocalAgent:
         except (KeyError, ValueError) as error:
             raise UnknownVersion(f"{version}: {error}") from error
 
+    def _demonstrations(self, version: str) -> Demonstrations:
+        try:
+            return read_demonstrations(self._registry.path(version))[1]
+        except (DemonstrationsInvalid, OSError) as error:
+            raise FilesRejected(f"{version}: {error}") from error
+        except (KeyError, ValueError) as error:
+            raise UnknownVersion(f"{version}: {error}") from error
+
     def _checked_folder(self, version: str) -> Path:
         try:
             folder = self._registry.path(version)
             if self._base is not None:
-                check_adapter(folder, self._base)
+                check_version(folder, self._base)
             elif list_files(folder) != self._registry.manifest(version).files:
                 raise FilesRejected(f"{version}: its files are not those of its manifest")
         except AdapterRejected as error:
@@ -231,6 +265,7 @@ class LocalAgent:
             models = self._drivers[name].models()
         except DriverError as error:
             return ReplicaState(name, False, frozenset(), {}, known.incarnation, error.reason, str(error))
+        models |= {version for version, below in known.shown.items() if below in models}
         known.proved = {version: ok for version, ok in known.proved.items() if version in models}
         self._tell(name)
         return ReplicaState(name, True, models, dict(known.proved), known.incarnation)
@@ -240,7 +275,7 @@ class LocalAgent:
         known = self._known[name]
         incarnation = str(self._drivers[name].gateway().get("started_at", ""))
         if incarnation != known.incarnation:
-            known.incarnation, known.proved, known.told = incarnation, {}, frozenset()
+            known.incarnation, known.proved, known.shown, known.told = incarnation, {}, {}, frozenset()
 
     def _tell(self, name: str) -> None:
         known = self._known[name]

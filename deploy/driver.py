@@ -105,6 +105,31 @@ class Driver:
             raise ServerFailed(f"{self.url}: expected token ids and log-probabilities, got {body!r:.200}") from error
         return Completion(ids, logs, str(choice.get("text", "")))
 
+    def say(self, model: str, messages: Sequence[dict[str, str]], max_tokens: int) -> Completion:
+        """Greedy reply to a conversation, with the log-probability of each token. Raises DriverError."""
+        body = self._json(
+            self._send(
+                "POST",
+                "/v1/chat/completions",
+                json={
+                    "model": model,
+                    "messages": list(messages),
+                    "max_tokens": max_tokens,
+                    "temperature": 0,
+                    "logprobs": True,
+                    "return_token_ids": True,
+                },
+            ),
+            model,
+        )
+        try:
+            choice = body["choices"][0]
+            ids = tuple(int(i) for i in choice["token_ids"])
+            logs = tuple(_number(token["logprob"]) for token in choice["logprobs"]["content"])
+        except (KeyError, IndexError, TypeError) as error:
+            raise ServerFailed(f"{self.url}: expected token ids and log-probabilities, got {body!r:.200}") from error
+        return Completion(ids, logs, str(choice["message"]["content"] or ""))
+
     def chat(
         self, model: str, messages: Sequence[dict[str, str]], max_tokens: int, *, must_be_finite: bool = False
     ) -> str:
@@ -207,6 +232,11 @@ class Driver:
                 "--max-lora-rank"
             )
         return LoadRejected(f"{self.url} refused {version}: {answer.status_code} {text}")
+
+
+def _number(value: Any) -> float:
+    """Not a number comes as null."""
+    return math.nan if value is None else float(value)
 
 
 def _look_finite(model: str, choice: dict[str, Any]) -> None:

@@ -140,9 +140,14 @@ def harm_logs(state: Processes) -> dict[str, tuple[float, float]]:
     return {"reward": (REWARD_WEIGHT, bets.log_e(state.harm_reward)), **parts}
 
 
+def weighted_e(logs: Mapping[str, tuple[float, float]]) -> float:
+    """Weighted evidence of ``harm_logs``: a mean of e-processes is an e-process, so 1/alpha is its threshold."""
+    return sum([weight * math.exp(min(log, 700.0)) for weight, log in logs.values()])
+
+
 def harm_e(state: Processes) -> float:
-    """Weighted harm evidence: a mean of e-processes is an e-process, so 1/alpha is its threshold."""
-    return sum(weight * math.exp(min(log, 700.0)) for weight, log in harm_logs(state).values())
+    """Weighted harm evidence of a state."""
+    return weighted_e(harm_logs(state))
 
 
 def feedback_log_e(state: Processes) -> float:

@@ -3,8 +3,9 @@
 A load may answer 200 and do nothing: a wrong key prefix, a zero adapter, another file under the name, half the
 tensors zeroed. So each fingerprint prompt is continued greedily under the version, and its tokens and output
 log-probabilities are compared with what the trainer saw. A LoRA must match the trainer and differ from the base; the
-identity version must equal the base. Prompt log-probabilities are never asked for: with adapters in the batch they
-can kill the engine.
+identity version must equal the base. Demonstrations must make the version that they stand on say what it says to the
+same pairs spelled out, and not what it says without them. Prompt log-probabilities are never asked for: with adapters
+in the batch they can kill the engine.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from adapters.demonstrations import Demonstrations
 from adapters.manifest import FingerprintItem, Manifest
 from deploy.driver import Completion
 
@@ -28,6 +30,8 @@ LEAST_SHARE: Final = 0.5
 TIE_LOGPROB: Final = math.log(0.55)
 """Two tokens can only be nearly tied for first place where each has less than about half of the probability."""
 IDENTITY_TOKENS: Final = 8
+QUESTIONS: Final = 4
+"""Pairs whose question is asked in the proof of demonstrations; each costs three short replies."""
 IDENTITY_TRIES: Final = 2
 """A base request that is batched with adapters may meet the wrong slot on some builds; one more look tells."""
 
@@ -47,6 +51,59 @@ class Completer(Protocol):
     def complete(self, model: str, prompt_ids: Sequence[int], max_tokens: int) -> Completion:
         """Greedy continuation with the log-probability of each token. Raises DriverError."""
         ...
+
+
+class Speaker(Protocol):
+    """What a proof of demonstrations needs of a replica: its gateway inserts the pairs."""
+
+    def say(self, model: str, messages: Sequence[dict[str, str]], max_tokens: int) -> Completion:
+        """Greedy reply with the log-probability of each token. Raises DriverError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The replies to one question: under the version, to the pairs spelled out, and without any."""
+
+    shown: Completion
+    spelled: Completion
+    bare: Completion
+
+
+def prove_demonstrations(driver: Speaker, version: str, made: Demonstrations) -> ProofResult:
+    """Ask the replica the questions of the first pairs. Raises DriverError.
+
+    The pairs are asked for in two ways that must agree: a gateway that inserts others, fewer or none is found out.
+    """
+    looks: list[Look] = []
+    for pair in made.pairs[:QUESTIONS]:
+        asked = [{"role": "user", "content": pair.question}]
+        looks.append(
+            Look(
+                driver.say(version, asked, IDENTITY_TOKENS),
+                driver.say(made.stands_on, made.before(asked), IDENTITY_TOKENS),
+                driver.say(made.stands_on, asked, IDENTITY_TOKENS),
+            )
+        )
+    return judge_demonstrations(looks)
+
+
+def judge_demonstrations(looks: Sequence[Look]) -> ProofResult:
+    """As for a LoRA: near what is expected, away from what it stands on."""
+    if not looks:
+        return ProofResult(False, "no_probes")
+    if not all(_finite(c) for look in looks for c in (look.shown, look.spelled, look.bare)):
+        return ProofResult(False, "not_finite")
+    near = _Agreement.of([_compare(k.spelled.token_ids, k.spelled.logprobs, k.shown) for k in looks])
+    gap = max(_compare(k.bare.token_ids, k.bare.logprobs, k.shown, ties=False).gap for k in looks)
+    numbers = near.numbers() | {"gap_to_base": min(gap, _SHOWN_MAX)}
+    if gap < LEAST_EFFECT:
+        return ProofResult(False, "no_effect", numbers)
+    if near.gap > TOLERANCE:
+        return ProofResult(False, "effect_differs", numbers)
+    if near.compared < LEAST_SHARE * sum(len(k.spelled.token_ids) for k in looks):
+        return ProofResult(False, "too_few_tokens_agree", numbers)
+    return ProofResult(True, "proved", numbers)
 
 
 def prove(driver: Completer, manifest: Manifest, base_name: str, probes: Sequence[Sequence[int]]) -> ProofResult:

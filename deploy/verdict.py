@@ -16,7 +16,7 @@ from deploy.evidence import Kill
 from deploy.fleet import FLEET_REASONS
 from deploy.guards import GUARDS
 from deploy.kill_query import USER_QUERY
-from deploy.processes import Processes, feedback_log_e, harm_e, harm_logs
+from deploy.processes import Processes, feedback_log_e, harm_logs, weighted_e
 from deploy.rollout import LIVE, Phase, RolloutConfig, Signal
 from monitors import bets, ratio
 
@@ -86,12 +86,13 @@ def suspends(end: Phase, reason: str) -> bool:
 def numbers(state: Processes) -> dict[str, float]:
     """Every e-value and count of the evidence, by name; what the ledger records beside a verdict."""
     control, canary = state.reward_sums
+    harm = harm_logs(state)
     return {
         "e_non_inferior_small": _e(bets.log_e(state.non_inferior_small)),
         "e_non_inferior_half": _e(bets.log_e(state.non_inferior_half)),
         "e_superior_in_slice": _e(bets.log_e(state.superior_in_slice)),
-        **{f"e_harm_{name}": _e(log) for name, (_, log) in harm_logs(state).items()},
-        "e_harm": harm_e(state),
+        **{f"e_harm_{name}": _e(log) for name, (_, log) in harm.items()},
+        "e_harm": weighted_e(harm),
         **{f"e_{name}": _e(log) for name, log in _void_logs(state).items()},
         "units": float(state.assigned),
         "units_rewarded": float(state.rewarded),
@@ -109,7 +110,7 @@ def judge(
     seen = numbers(state)
     if phase not in LIVE:
         return Judgement(None, "not_live", seen)
-    back = _way_back(state, kill, config)
+    back = _way_back(state, seen, kill, config)
     if back is not None:
         return Judgement(*back, seen)
     match phase:
@@ -129,19 +130,21 @@ def _e(log_value: float) -> float:
     return math.exp(min(log_value, 700.0))
 
 
-def _way_back(state: Processes, kill: Kill, config: RolloutConfig) -> tuple[Signal, str] | None:
+def _way_back(
+    state: Processes, seen: Mapping[str, float], kill: Kill, config: RolloutConfig
+) -> tuple[Signal, str] | None:
     if kill.consecutive >= config.kill_errors and len(kill.sessions) >= config.kill_sessions:
         return Signal.KILL_SWITCH, "consecutive_server_errors"
     if kill.fleet:
         return Signal.KILL_SWITCH, kill.fleet
     if kill.query:
         return Signal.KILL_SWITCH, USER_QUERY
-    if harm_e(state) >= needs("harm", config):
+    if seen["e_harm"] >= needs("harm", config):
         logs = {name: math.log(weight) + log for name, (weight, log) in harm_logs(state).items()}
         return Signal.HARM, HARM_REASONS[max(logs, key=lambda name: logs[name])]
-    for process, log in _void_logs(state).items():
-        if _e(log) >= needs(process, config):
-            return Signal.VOID, VOIDS[process]
+    for process, reason in VOIDS.items():
+        if seen[f"e_{process}"] >= needs(process, config):
+            return Signal.VOID, reason
     return None
 
 

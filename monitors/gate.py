@@ -145,6 +145,8 @@ class GateEvidence(Frozen):
     new: PairedCounts | None = None
     behaviour: Behaviour | None = None
     nll: Nll | None = None
+    trained: bool = True
+    """False: no weight is new (demonstrations), so there is no loss that could be broken, and none is asked for."""
 
 
 class Check(Frozen):
@@ -176,7 +178,7 @@ def decide(evidence: GateEvidence, config: GateConfig) -> GateResult:
         _old(evidence.old, config),
         _new(evidence.new, evidence.cause, config),
         *_behaviour(evidence.behaviour, config),
-        _nll(evidence.nll, config),
+        *((_nll(evidence.nll, config),) if evidence.trained else ()),
     )
     for check in checks:
         if check.ok is False:

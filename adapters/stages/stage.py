@@ -35,6 +35,10 @@ class Reason(StrEnum):
     DOUBTFUL = "doubtful"
     REPLAY_FULL = "replay_full"
     HOLDOUT_FULL = "holdout_full"
+    NOT_DEMONSTRATED = "not_demonstrated"
+    SEVERAL_TURNS = "several_turns"
+    REDACTED = "redacted"
+    TOO_LONG = "too_long"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """The replay: recorded events through ingest, watch, policy, selection and evidence, into a scratch store.
 
 The ingest, the learning shell, the buffer builder and the verdict are the daemon's own. What differs: time is that of
-the events, nothing is trained or routed, and a would-be cycle ends when its buffer is built.
+the events, nothing is trained, shown or routed (demonstrations are passed over), and a would-be cycle ends when its
+buffer is built.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
+from adapters.demonstrations import DemonstrationsConfig
 from adapters.registry import Registry
 from daemon.backtest.recorded import remember
 from daemon.backtest.source import RecordedSource
@@ -69,7 +71,9 @@ class Replay:
 
     def __init__(self, config: Config, recorded: Store, scratch: Store, folder: Path, window: Window) -> None:
         # Mode observe starts no cycle; the question here is what would have been.
-        self.config = config if config.mode != "observe" else config.model_copy(update={"mode": "propose"})
+        config = config if config.mode != "observe" else config.model_copy(update={"mode": "propose"})
+        nothing_shown = config.cycle.model_copy(update={"demonstrations": DemonstrationsConfig()})
+        self.config = config.model_copy(update={"cycle": nothing_shown})
         self.recorded, self.scratch, self.window = recorded, scratch, window
         self.name = config.deployment.name
         self.begins = self._warm_up_from()

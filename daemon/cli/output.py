@@ -65,12 +65,19 @@ def entries(rows: Sequence[Json]) -> str:
     return "\n".join(lines) or "none"
 
 
+def _version(found: Json, role: str) -> str:
+    """A version, with its kind where that is not the usual one."""
+    name = found.get(role)
+    kind = part(found, "kinds").get(str(name), "lora")
+    return cell(name) if kind == "lora" else f"{cell(name)} ({kind})"
+
+
 def status(found: Json) -> str:
     """The status for a person."""
     route = part(found, "route")
     lines = [
         f"deployment  {found.get('deployment')}   mode {found.get('mode')}{'   PAUSED' if found.get('paused') else ''}",
-        f"champion    {cell(found.get('champion'))}   previous {cell(found.get('previous'))}",
+        f"champion    {_version(found, 'champion')}   previous {_version(found, 'previous')}",
         f"route       epoch {cell(route.get('epoch'))}  control {cell(route.get('control'))}  candidate "
         f"{cell(route.get('candidate'))}  share {cell(route.get('share'))}",
         *(

@@ -51,7 +51,14 @@ WORDS: Final[Mapping[str, str]] = MappingProxyType(
         "labels_satisfied": "The labels that were asked for came.",
         "labels_timed_out": "Labels were asked for, and too few came in time.",
         "labels_superseded": "Labels were asked for; a newer request took the place of that one.",
-        "demonstrations_not_built": "Examples in the prompt would come first; the daemon does not try them.",
+        "demonstrations_off": "Examples in the prompt would come first; cycle.demonstrations does not allow them.",
+        "demonstrations_too_few": "Examples in the prompt were tried first; too few pairs could be shown.",
+        "demonstrations_gate_stopped": "Examples in the prompt were tried first; the gate did not pass them.",
+        "demonstrations_underpowered": (
+            "Examples in the prompt were tried first; no verdict on them was in reach before the deadline."
+        ),
+        "demonstrations_not_promoted": "Examples in the prompt were tried first; their rollout did not promote them.",
+        "demonstrations_stopped": "Examples in the prompt were tried first, and were ended from outside.",
         policy.SECOND: (
             "At the next tick the version that was promoted shortly before is compared with the one before it once "
             "more, on half of the sessions each: it is suspected before the world is."

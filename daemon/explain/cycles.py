@@ -7,7 +7,9 @@ from typing import Any, Final
 
 from daemon.config import Config
 from daemon.cycle import OPEN, Phase, cooled_at
-from daemon.cycle_standing import standing_now
+from daemon.cycle_standing import demonstrates, standing_now
+from daemon.drift_policy import demonstrated
+from daemon.explain import alarms as alarm_words
 from daemon.explain import asked, gates
 from daemon.explain.explanation import Decided, Explanation, Measure, Remedy, compare, span
 from daemon.promotion_budget import next_config
@@ -26,6 +28,8 @@ REASONS: Final[Mapping[str, str]] = {
     "enough_labels": "Enough labelled examples came and enough of them survived selection.",
     "deadline_with_fewer_labels": "The deadline for labels passed; what there was survived selection in number.",
     "too_few_labels": "The deadline for labels passed and too few examples survived selection: nothing was trained.",
+    "demonstrations_chosen": "Pairs were chosen to be shown in the prompt; they are a version as a trained one is.",
+    "no_demonstrations": "No example could be shown to other users, so its alarm went on to training.",
     "trained": "The trainer delivered a version that passed the file checks.",
     "training_failed": "The trainer failed as often as it may.",
     "gate_passed": "The version passed the gate, and a verdict on live traffic is expected before the deadline.",
@@ -71,10 +75,20 @@ def explain(
             *gates.measures(candidate.gate if candidate else None),
             *_forecast(row, config),
         ),
-        next=(_NEXT[phase], *_waiting(read, row, phase, config, now), *_budget(read, row, config, now)),
+        next=(_next(row, phase), *_waiting(read, row, phase, config, now), *_budget(read, row, config, now)),
         can_do=(*_can_do(row, phase), *asked.remedies(read, row.id)),
         notes=(*_notes(read, row), *asked.notes(read, row.id)),
     )
+
+
+def _next(row: cycles.Cycle, phase: Phase) -> str:
+    if not demonstrates(row):
+        return _NEXT[phase]
+    if phase is Phase.COLLECTING:
+        return "When enough labels are there, question-answer pairs are chosen to be shown in the prompt."
+    if phase not in OPEN and demonstrated(row.reason) is not None:
+        return "Its alarm goes on to the next action: a version is trained."
+    return _NEXT[phase]
 
 
 def _words(row: cycles.Cycle) -> str:
@@ -87,16 +101,17 @@ def _labels(
     row: cycles.Cycle, phase: Phase, config: Config, now: float, labels: Callable[[cycles.Cycle], int]
 ) -> tuple[Measure, ...]:
     found: list[Measure] = []
+    shows = config.cycle.demonstrations.min_examples if demonstrates(row) else None
     if phase is Phase.COLLECTING:
-        least = 1 if row.cause == "manual" else config.cycle.min_labels
+        least = 1 if row.cause == "manual" else shows or config.cycle.min_labels
         said = "corrections and confirmed answers in the slice"
         found.append(compare("labels", float(labels(row)), ">=", float(least), said))
         waited = f"seconds waited; at the deadline of {span(config.cycle.label_deadline_s)} fewer labels may do"
         found.append(compare("waited_s", now - row.started_at, ">=", config.cycle.label_deadline_s, waited))
-    selected = row.data.get("new", row.data.get("selected"))
+    selected = row.data.get("chosen_from", row.data.get("new", row.data.get("selected")))
     if selected is not None:
         said = "examples that survived selection"
-        found.append(compare("selected", float(selected), ">=", float(config.cycle.min_selected), said))
+        found.append(compare("selected", float(selected), ">=", float(shows or config.cycle.min_selected), said))
     return tuple(found)
 
 
@@ -151,7 +166,12 @@ def _can_do(row: cycles.Cycle, phase: Phase) -> tuple[Remedy, ...]:
 
 
 def _notes(read: Read, row: cycles.Cycle) -> tuple[str, ...]:
-    notes: list[str] = []
+    notes = [alarm_words.WORDS[name]] if (name := str(row.data.get("demonstrated", ""))) in alarm_words.WORDS else []
+    if row.data.get("stands_on") is not None:
+        pairs, characters = row.data.get("new", 0), row.data.get("characters", 0)
+        notes.append(
+            f"It shows {pairs} pairs of {characters} characters in all before what {row.data['stands_on']} answers."
+        )
     job = jobs.get(read, str(row.data["job"])) if row.data.get("job") else None
     if job is not None:
         step, steps = job.report.get("step"), job.report.get("steps")

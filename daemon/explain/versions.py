@@ -92,7 +92,8 @@ def _notes(read: Read, row: versions.Version, tried: list[Rollout]) -> tuple[str
     if buffer is not None:
         counts = {str(k): v for k, v in buffer.counts.items() if isinstance(v, int)}
         sizes = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in counts.items() if "/" not in k)
-        notes.append(f"It learned from buffer {buffer.digest[:12]}{': ' if sizes else ''}{sizes}.")
+        learned = "It learned from" if row.kind != "demonstrations" else f"It stands on {row.parent} and shows"
+        notes.append(f"{learned} buffer {buffer.digest[:12]}{': ' if sizes else ''}{sizes}.")
         out = sorted(((v, k.removeprefix("out/")) for k, v in counts.items() if k.startswith("out/")), reverse=True)
         if out:
             notes.append("Left out of it: " + ", ".join(f"{why} {n}" for n, why in out[:_REASONS]) + ".")

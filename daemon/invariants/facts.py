@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
 
 from daemon.store.cycles import Cycle
 from daemon.store.ledger import Entry
@@ -67,6 +69,8 @@ class Asked:
     """The host's route when the answer was given."""
     up: Sequence[Serving]
     """Replicas that answered then."""
+    overtaken: bool = False
+    """Somebody at the host was faster, and chose the target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ class Logged:
     event: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Events:
     """The ingest's side. Ids of what is stored; ``watched``: how often a detector was shown an exchange."""
 
@@ -91,6 +95,36 @@ class Events:
     letters: AbstractSet[tuple[str, int, int]]
     counters: Mapping[str, int]
     watched: Mapping[str, int]
+
+    @cached_property
+    def below(self) -> tuple[set[str], set[str]]:
+        """Ids of the exchanges and of the feedback below the committed offsets."""
+        exchanges, feedback = set[str](), set[str]()
+        for one in self.log:
+            if one.kind != "broken" and one.offset < self.committed.get(one.position, 0):
+                (exchanges if one.kind == "exchange" else feedback).add(one.event)
+        return exchanges, feedback
+
+
+WRITTEN: Final = 1
+"""The host's route file."""
+ROWS: Final = 2
+"""Rows of the store, the ledger's among them."""
+REPLICAS: Final = 4
+"""What the replicas are and hold."""
+SERVED: Final = 8
+"""Answers to users."""
+ASKED: Final = 16
+"""Rollbacks that a person asked for."""
+TICKED: Final = 32
+"""A tick came to its end."""
+COMMITTED: Final = 64
+"""A batch of events."""
+AGAIN: Final = 128
+"""A redelivery or a restart."""
+CALM: Final = 256
+"""Time without faults."""
+EVERYTHING: Final = 2 * CALM - 1
 
 
 @dataclass(slots=True)  # frozen, it would cost more to make than most checks cost
@@ -130,6 +164,8 @@ class Facts:
     again: tuple[object, object] | None = None
     """What the store and memory held before a redelivery or a restart, and after it."""
     lag: int = 0
+    changed: int = EVERYTHING
+    """What may differ from the snapshot before, as a sum of the parts above."""
     calm_s: float | None = None
     """Seconds of ticks and batches without any fault, at the end of a run; None while faults happen."""
 

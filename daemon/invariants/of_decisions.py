@@ -56,18 +56,17 @@ def by_the_table(facts: Facts) -> Iterator[str]:
 
 def _control_moved(facts: Facts, before: RouteFile, after: RouteFile) -> Iterator[str]:
     """What should serve changes by a promotion, by a way back, or from the base to the identity, and by nothing else;
-    what stands in for it changes nothing.
+    what stands in for it changes nothing. A promotion has a share in the route before it, unless something stood in
+    for the control, or a person promoted twice before any share was written.
     """
     old, new = before.route(facts.alias), after.route(facts.alias)
     if old is None or new is None or old.wanted == new.wanted or ":" in after.reason:
         return
     promoted = old.split is not None and new.wanted == old.split.candidate
     resumed = new.split is not None and new.split.candidate == old.wanted  # the promotion's rows never came
-    # what stands in has no split beside it, and a person may promote past the statistics meanwhile
-    rested = old.stands_in_for is not None and any(
-        (r.candidate, r.control) == (new.wanted, old.wanted) for r in facts.rollouts
-    )
-    if not (promoted or resumed or rested) and (old.wanted, new.wanted) != (None, facts.identity):
+    trials = [r.id for r in facts.rollouts if (r.candidate, r.control) == (new.wanted, old.wanted)]
+    past = bool(trials) and (old.stands_in_for is not None or any(_forced(facts, trial) for trial in trials))
+    if not (promoted or resumed or past) and (old.wanted, new.wanted) != (None, facts.identity):
         yield f"control moved from {old.wanted} to {new.wanted} by {after.reason}"
 
 

@@ -6,18 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, cast
 
-from daemon.invariants.facts import Events, Facts
+from daemon.invariants.facts import Facts
 from daemon.store.units import Unit, UnitEvent
 from deploy.processes import Path
-
-
-def _below(events: Events) -> tuple[set[str], set[str]]:
-    """Ids of the exchanges and of the feedback below the committed offsets."""
-    exchanges, feedback = set[str](), set[str]()
-    for one in events.log:
-        if one.kind != "broken" and one.offset < events.committed.get(one.position, 0):
-            (exchanges if one.kind == "exchange" else feedback).add(one.event)
-    return exchanges, feedback
 
 
 def stored_once(facts: Facts) -> Iterator[str]:
@@ -25,7 +16,7 @@ def stored_once(facts: Facts) -> Iterator[str]:
     events = facts.events
     if events is None:
         return
-    exchanges, feedback = _below(events)
+    exchanges, feedback = events.below
     for kind, wanted, kept in (
         ("exchange", exchanges, events.exchanges),
         ("feedback", feedback, events.feedback),
@@ -46,7 +37,7 @@ def counted_once(facts: Facts) -> Iterator[str]:
     events = facts.events
     if events is None:
         return
-    wanted, said = _below(events)
+    wanted, said = events.below
     for name, held in (("exchanges", len(wanted)), ("feedback", len(said))):
         counted = events.counters.get(name, 0)
         if counted != held:

@@ -26,8 +26,11 @@ def moves_on(facts: Facts) -> Iterator[str]:
             yield f"the share of {split.candidate} is dead on {replica.name}, and nobody renews it"
     active = {r.id for r in facts.rollouts if r.active}
     for row in facts.cycles:
-        still = min(facts.calm_s, facts.now - row.changed_at)
-        if row.active and still >= CALM_S and row.data.get("rollout") not in active:
+        if not row.active or row.data.get("rollout") in active:
+            continue
+        moved = max((e.at for e in facts.ledger if e.subject == row.id and e.at <= facts.now), default=row.changed_at)
+        still = min(facts.calm_s, facts.now - max(moved, row.changed_at))
+        if still >= CALM_S:
             yield f"{row.id} has been {row.phase} for {still:.0f} s without faults"
 
 
@@ -48,5 +51,6 @@ def rolls_back(facts: Facts) -> Iterator[str]:
         if route is None or route.split is not None or route.control != one.target:
             yield f"a rollback to {one.target} left the route {route}"
         settled = [replica for replica in one.up if replica.settled]
-        if settled and one.target is not None and not any(one.target in replica.holds for replica in settled):
+        ours = not one.overtaken and one.target is not None
+        if settled and ours and not any(one.target in replica.holds for replica in settled):
             yield f"a rollback went to {one.target}, which no replica holds"

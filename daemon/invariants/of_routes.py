@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from daemon.invariants.facts import Facts, split_of, weighted
 from deploy.rollout import LIVE, Phase
-from deploy.routes import RouteFile
+from deploy.routes import Route, RouteFile, Split
 
 
 def one_rollout_one_epoch(facts: Facts) -> Iterator[str]:
@@ -35,11 +35,13 @@ def _renewal(old: RouteFile, new: RouteFile) -> bool:
         if a.split is None or b.split is None:
             if a != b:
                 return False
-        else:
-            renewed = a.split.model_copy(update={"lease_seq": b.split.lease_seq})
-            if a.model_copy(update={"split": renewed}) != b or b.split.lease_seq < a.split.lease_seq:
-                return False
+        elif _without_lease(a, a.split) != _without_lease(b, b.split) or b.split.lease_seq < a.split.lease_seq:
+            return False
     return True
+
+
+def _without_lease(route: Route, split: Split) -> dict[str, object]:
+    return {**vars(route), "split": {**vars(split), "lease_seq": None}}
 
 
 def weight_only_in_a_rollout(facts: Facts) -> Iterator[str]:

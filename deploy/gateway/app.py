@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from deploy.gateway import control
-from deploy.gateway.asgi import App, Body, Message, Receive, Scope, Send, answer, error, read_body, replay
+from deploy.gateway.asgi import App, Body, Message, Receive, Scope, Send, answer, error, read_body, replay, with_length
 from deploy.gateway.capture import Capture, GivenFeedback
 from deploy.gateway.config import (
     VARIABLE,
@@ -29,6 +29,7 @@ from deploy.gateway.config import (
     load_secrets,
 )
 from deploy.gateway.counters import Counters, shared_counters
+from deploy.gateway.demonstrations import Shelf, by_name
 from deploy.gateway.feedback import Refused, take
 from deploy.gateway.plan import CHAT_PATH, GENERATE_PATHS, Names, Plan, model_of, plan
 from deploy.gateway.rewrite import parse
@@ -67,7 +68,8 @@ class Gateway:
         self._counters = counters = counters or shared_counters()
         self._names = Names(config.deployments)
         self._hot = HotKeys(config.hot_key_share, config.hot_key_window)
-        self._holder = RouteHolder(monotonic)
+        self._shelf = Shelf(config.artifacts, self._fault)
+        self._holder = RouteHolder(monotonic, self._shelf.of_route)
         self._traffic = Traffic(wall)
         self._capture: Capture | None = None
         if config.capture.enabled:
@@ -134,7 +136,7 @@ class Gateway:
         if ticket is not None:
             await self._server.serve(ticket)
         elif isinstance(planned, str) and self._names.is_version(planned):
-            await self._by_version(planned, allowed, body.data, scope, receive, send)
+            await self._by_version(planned, allowed, chat, body.data, scope, receive, send)
         else:
             await self._app(scope, replay(body.data, receive), send)
 
@@ -151,13 +153,20 @@ class Gateway:
         return plan(scope, fields, deployment, self._hot, self._secrets.salt, chat)
 
     async def _by_version(
-        self, version: str, allowed: bool, body: bytes, scope: Scope, receive: Receive, send: Send
+        self, version: str, allowed: bool, chat: bool, body: bytes, scope: Scope, receive: Receive, send: Send
     ) -> None:
         if not allowed:
             self._counters.refused.labels("version").inc()
             message = f"The model `{version}` does not exist."
             await answer(send, 404, error(message, "NotFoundError", 404, "model"))
             return
+        shown = self._shelf.of(version)
+        if shown is not None:
+            try:
+                body = by_name(body, shown, chat)
+            except msgspec.MsgspecError:
+                self._fault("demonstrations")  # the server does not know the name, and says so
+            scope = {**scope, "headers": with_length(scope["headers"], len(body))}
         self._traffic.dispatch(version)
         try:
             await self._app(scope, replay(body, receive), send)

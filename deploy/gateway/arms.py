@@ -45,8 +45,9 @@ def position(rollout: str, session: str) -> float:
 def choose(route: Route | None, lease_live: bool, session: str, proved: frozenset[str] = frozenset()) -> Choice:
     """Where a session's next request goes. ``proved``: versions whose effect was proved on this replica.
 
-    A session that is held back is answered by the control where the anchor is not proved: a restarted replica has it
-    back in a moment, and its arm stays what was drawn (intention to treat).
+    Where an anchor or a candidate is not proved, its sessions are answered by the control, and their arm stays what was
+    drawn (intention to treat): a restarted replica has it back in a moment, and one that the agent cannot reach may
+    hold a version whose proof never came.
 
     While the lease is dead the request is marked as control with propensity 0: its session met the rollout without a
     chance of the canary, and so is no unit of it.
@@ -63,5 +64,6 @@ def choose(route: Route | None, lease_live: bool, session: str, proved: frozense
     if not lease_live:
         return Choice(route.control, Reason.LEASE_EXPIRED, "control", 0.0, split.rollout)
     if position(split.rollout, session) < split.share:
-        return Choice(split.candidate, Reason.SPLIT, "canary", split.share, split.rollout)
+        version = split.candidate if split.candidate in proved else route.control
+        return Choice(version, Reason.SPLIT, "canary", split.share, split.rollout)
     return Choice(route.control, Reason.SPLIT, "control", split.share, split.rollout)

@@ -60,6 +60,9 @@ class GatewayConfig(Section):
     host: Annotated[str, Field(min_length=1, max_length=200)] = "local"
     """Name of this replica; the source of its events is ``/gateway/<host>``."""
     route_file: Path = Path("route.json")
+    artifacts: Path = Path("artifacts")
+    """Folder of the versions on this host, the agent's own: the pairs of a version that shows examples are read there.
+    """
     off_file: Path = Path("gateway.off")
     """While this file exists every request passes untouched: the switch for whoever suspects the gateway."""
     log: LogConfig = LogConfig()
@@ -91,7 +94,7 @@ class GatewayConfig(Section):
 
     def below(self, folder: Path) -> GatewayConfig:
         """The same options with relative paths below ``folder``."""
-        fields = ("route_file", "off_file", "feedback_key_file", "salt_file", "control_token_file")
+        fields = ("route_file", "artifacts", "off_file", "feedback_key_file", "salt_file", "control_token_file")
         paths = {name: folder / getattr(self, name) for name in fields}
         return self.model_copy(update={**paths, "log": self.log.model_copy(update={"path": folder / self.log.path})})
 

@@ -46,6 +46,12 @@ class Counters:
             ("reason",),
             registry=registry,
         )
+        self.demonstrations = Counter(
+            "homeostat_gateway_demonstrations_total",
+            "Requests to a version that shows examples: with them (inserted), or answered without (not_chat, refused).",
+            ("outcome",),
+            registry=registry,
+        )
         self.feedback = Counter(
             "homeostat_gateway_feedback_total", "Feedback by what became of it.", ("result",), registry=registry
         )

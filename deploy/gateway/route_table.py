@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from math import inf
+from types import MappingProxyType
+from typing import Final
 
+from deploy.gateway.demonstrations import Shown
 from deploy.routes import Route, RouteFile
+
+NOTHING: Final[Mapping[str, Shown]] = MappingProxyType({})
 
 
 class Adoption(StrEnum):
@@ -41,6 +46,8 @@ class Held:
     file: RouteFile
     routes: Mapping[str, Route]
     deadlines: Mapping[str, float]
+    shown: Mapping[str, Shown] = field(default_factory=lambda: NOTHING)
+    """Versions of the file that show examples."""
 
     def live(self, alias: str, monotonic: float) -> bool:
         """Whether the share of an alias may be used now."""
@@ -97,8 +104,11 @@ def _without_leases(file: RouteFile) -> tuple[tuple[object, ...], ...]:
 class RouteHolder:
     """The current table of one gateway, fed by the file watcher's thread and by pushes on the event loop."""
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
+    def __init__(
+        self, monotonic: Callable[[], float], shown: Callable[[RouteFile], Mapping[str, Shown]] = lambda _file: NOTHING
+    ) -> None:
+        """``shown`` reads the pairs of the versions that a file names; it never raises."""
+        self._monotonic, self._shown = monotonic, shown
         self._lock = threading.Lock()
         self._held: Held | None = None
 
@@ -109,8 +119,12 @@ class RouteHolder:
 
     def offer(self, new: RouteFile, witnessed: bool) -> Adoption:
         """Adopt ``new`` if it is newer. On return every later choice goes by what is held."""
+        shown = self._shown(new)
         with self._lock:
-            self._held, adoption = adopt(self._held, new, self._monotonic(), witnessed)
+            held, adoption = adopt(self._held, new, self._monotonic(), witnessed)
+            if held is not None and held.file is new:
+                held = replace(held, shown=shown)
+            self._held = held
             return adoption
 
     def lease_live(self, alias: str) -> bool:

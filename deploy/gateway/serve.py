@@ -1,15 +1,16 @@
 """One request to an alias: choose, dispatch, try again where that can still help, and remember what happened.
 
 The order of tries is the chosen version, then, for a failing candidate, the control of that instant, then, for a
-champion that this replica does not have, the base with the client's own bytes. Choosing a version and handing the
-request to the server happen without an await between them: once a newer table is in force nothing is dispatched by the
-older one.
+champion that this replica does not have, the base with the client's own bytes. A version that shows examples is tried
+once more without them, as what it stands on, where the server refuses the request: they may have made it too long.
+Choosing a version and handing the request to the server happen without an await between them: once a newer table is in
+force nothing is dispatched by the older one.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from deploy.gateway.arms import Choice, Reason, choose
@@ -17,11 +18,12 @@ from deploy.gateway.asgi import App, Headers, Message, Receive, Scope, Send, rep
 from deploy.gateway.capture import Capture
 from deploy.gateway.config import GatewayConfig, Secrets
 from deploy.gateway.counters import Counters
+from deploy.gateway.demonstrations import Shown, with_pairs
 from deploy.gateway.ids import uuid7
 from deploy.gateway.plan import Plan
 from deploy.gateway.relay import Relay
 from deploy.gateway.rewrite import Asked, asked_of, request_for
-from deploy.gateway.route_table import RouteHolder
+from deploy.gateway.route_table import NOTHING, RouteHolder
 from deploy.gateway.tokens import Claims, mint, seal_version
 from deploy.gateway.traffic import Traffic
 from deploy.gateway.transcript import Captured
@@ -30,6 +32,8 @@ from streams.events import Attempt
 log = logging.getLogger(__name__)
 CLIENT_LEFT = 499
 """Recorded status of a request whose client went away before the end (nginx's number for it)."""
+REFUSED = 400
+"""Status of a request that a server finds wrong, or too long for its context."""
 _RETRIED = ("canary", "holdback")
 """Arms whose version is not the champion: where it fails, the champion answers."""
 
@@ -104,16 +108,16 @@ class Server:
 
     async def serve(self, ticket: Ticket) -> None:
         """Serve it. Exceptions of the application pass through after they were recorded."""
-        choice, version, relay = Choice(None, Reason.NO_ROUTE), None, None
+        choice, version, shown, relay = Choice(None, Reason.NO_ROUTE), None, None, None
         try:
             while True:
                 try:
                     # No await from here to the call of the application in ``_try``.
                     if relay is None:
-                        choice = self._choose(ticket)
-                        version = choice.version
-                    relay = self._relay(ticket, choice, version)
-                    scope, payload = self._request(ticket, version)
+                        choice, pairs = self._choose(ticket)
+                        version, shown = self._answering(ticket, choice.version, pairs)
+                    relay = self._relay(ticket, choice, version, shown)
+                    scope, payload = self._request(ticket, version, shown)
                 except Exception:
                     self._counters.faults.labels("dispatch").inc()
                     log.exception("a request could not be dispatched; it passes untouched")
@@ -125,40 +129,56 @@ class Server:
                 candidate = choice.arm in _RETRIED and not ticket.attempts
                 if not await self._try(ticket, scope, payload, version, relay, candidate):
                     return
-                version = self._next(ticket, candidate)
+                version, shown = self._next(ticket, candidate, shown, relay)
         finally:
             self._finish(ticket, choice, version, relay)
 
-    def _choose(self, ticket: Ticket) -> Choice:
+    def _choose(self, ticket: Ticket) -> tuple[Choice, Mapping[str, Shown]]:
+        """Where it goes, and the pairs of the table that said so."""
         held = self._holder.held
         alias = ticket.plan.deployment.alias
         if held is None:
-            return choose(None, False, "")
+            return choose(None, False, ""), NOTHING
         ticket.epoch = held.file.epoch
         live = held.live(alias, self._clock.monotonic())
-        return choose(held.routes.get(alias), live, ticket.plan.client.session, self.proved)
+        return choose(held.routes.get(alias), live, ticket.plan.client.session, self.proved), held.shown
 
-    def _next(self, ticket: Ticket, candidate_failed: bool) -> str | None:
+    def _answering(
+        self, ticket: Ticket, version: str | None, pairs: Mapping[str, Shown]
+    ) -> tuple[str | None, Shown | None]:
+        """Who answers, and what is shown before the conversation; where there is none, what the version stands on."""
+        shown = pairs.get(version) if pairs and version is not None else None
+        if shown is None or ticket.plan.chat:
+            return version, shown
+        self._counters.demonstrations.labels("not_chat").inc()
+        return shown.stands_on, None
+
+    def _next(
+        self, ticket: Ticket, candidate_failed: bool, shown: Shown | None, relay: Relay
+    ) -> tuple[str | None, Shown | None]:
+        if shown is not None and relay.held and relay.status == REFUSED:
+            self._counters.demonstrations.labels("refused").inc()
+            return shown.stands_on, None
         self._counters.fallbacks.labels("candidate_failed" if candidate_failed else "champion_missing").inc()
         held = self._holder.held
-        if not candidate_failed or held is None:
-            return None
-        route = held.routes.get(ticket.plan.deployment.alias)
-        return route.control if route else None
+        route = held.routes.get(ticket.plan.deployment.alias) if candidate_failed and held is not None else None
+        return (None, None) if route is None or held is None else self._answering(ticket, route.control, held.shown)
 
-    def _relay(self, ticket: Ticket, choice: Choice, version: str | None) -> Relay:
+    def _relay(self, ticket: Ticket, choice: Choice, version: str | None, shown: Shown | None) -> Relay:
         candidate = choice.arm in _RETRIED and not ticket.attempts
+        asked_for = shown.stands_on if shown is not None else version
 
         def hold(status: int, data: bytes) -> bool:
-            if version is None:
+            if asked_for is None:
                 return False
             # The client named an alias that exists: a missing model is our failure, not his.
-            missing = status == 404 and version.encode() in data
-            return missing or (candidate and status >= 500)
+            missing = status == 404 and asked_for.encode() in data
+            # Nor are the pairs his, which may have made his request too long.
+            return missing or (candidate and status >= 500) or (shown is not None and status == REFUSED)
 
         return Relay(
             ticket.send,
-            version=version,
+            version=asked_for,
             alias=ticket.plan.deployment.alias,
             asked=ticket.asked if version else Asked(),
             added=self._headers(ticket, choice, version),
@@ -190,12 +210,15 @@ class Server:
             headers.append((b"x-homeostat-epoch", b"%d" % ticket.epoch))
         return headers
 
-    def _request(self, ticket: Ticket, version: str | None) -> tuple[Scope, bytes]:
+    def _request(self, ticket: Ticket, version: str | None, shown: Shown | None) -> tuple[Scope, bytes]:
         """Scope and body under a version; the client's own for the base."""
         if version is None:
             return ticket.scope, ticket.body
-        plan = ticket.plan
-        payload = request_for(plan.fields, version, plan.deployment.tenant, ticket.asked, plan.chat)
+        plan, fields = ticket.plan, ticket.plan.fields
+        if shown is not None:
+            version, fields = shown.stands_on, with_pairs(fields, shown)
+            self._counters.demonstrations.labels("inserted").inc()
+        payload = request_for(fields, version, plan.deployment.tenant, ticket.asked, plan.chat)
         return {**ticket.scope, "headers": with_length(ticket.scope["headers"], len(payload))}, payload
 
     async def _try(

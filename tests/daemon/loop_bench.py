@@ -10,11 +10,13 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from adapters.base_shape import BaseShape
 from adapters.registry import Registry
 from daemon.api.ports import By
 from daemon.buffer_build import BufferBuilder
 from daemon.config import Config, parse_config
 from daemon.controller import Controller, Parts
+from daemon.demonstrating import Demonstrating
 from daemon.gate_task import GateTask
 from daemon.ingest import Ingest, IngestPorts
 from daemon.learning import Learning
@@ -74,6 +76,11 @@ class LoopBench:
     troubles: Troubles = field(default_factory=Troubles)
     soak: Callable[[str, int], Soaked | None] = lambda _version, _requests: Soaked()
     shadow: ShadowTask | None = None
+    replier: Any = field(default_factory=SilentReplier)
+    """Answers the gate's questions."""
+    base: BaseShape | None = None
+    """Of the base on this host; with it, a version that passes the gate gets its rollout."""
+    identity: str = IDENTITY
 
     def config(self) -> Config:
         """A config of this mode."""
@@ -105,15 +112,17 @@ agent: {{replicas: [{{name: replica-0, url: "http://127.0.0.1:1"}}, {{name: repl
         routing = Routing(self.host, "support", "support", clock)
         residency = Residency(self.store, self.host, "support", clock)
         rolling = Rolling(self.store, routing, residency, self.soak, "support", clock, metrics, self.shadow)
-        builder = BufferBuilder(config, self.store, config.artifacts, metrics, ("support-base", IDENTITY))
+        builder = BufferBuilder(config, self.store, config.artifacts, metrics, ("support-base", self.identity))
+        start = RolloutStart(config, self.identity, lambda: routing.route, clock).start
         gate = GateTask(
             config.gate,
             self.host,
             residency,
-            SilentReplier(),
+            self.replier,
             ("support-base",),
             builder.holdout_file,
             lambda _v: None,
+            lambda version: registry.manifest(version).kind != "demonstrations",
         )
         learning = Learning(
             config,
@@ -121,12 +130,13 @@ agent: {{replicas: [{{name: replica-0, url: "http://127.0.0.1:1"}}, {{name: repl
             registry,
             builder,
             gate,
-            lambda _tx, _cycle, _version: "never",
+            start if self.base is not None else lambda _tx, _cycle, _version: "never",
             lambda _cycle, _result: Outlook(0.1, 0.5, 0.3, 0.25, 10.0),
             ingest.newest_slice,
             clock,
             metrics,
             RolloutStart(config, IDENTITY, lambda: routing.route, clock).second,
+            Demonstrating(config, self.store, registry, self.base, self.identity),
         )
         ask = self.ask
         controller = Controller(
@@ -140,8 +150,8 @@ agent: {{replicas: [{{name: replica-0, url: "http://127.0.0.1:1"}}, {{name: repl
                 residency=residency,
                 rolling=rolling,
                 learning=learning,
-                base=None,
-                identity=IDENTITY,
+                base=self.base,
+                identity=self.identity,
                 clock=clock,
                 close=lambda: None,
                 metrics=metrics,

@@ -23,7 +23,7 @@ from daemon.cycle import (
     collecting,
     move,
 )
-from daemon.drift_policy import ABSENT, PASSED_OVER, POLICY, Action, Situation, taken
+from daemon.drift_policy import DEMONSTRATED, PASSED_OVER, POLICY, Action, Situation, demonstrated, taken
 from daemon.label_requests import ENDS, OUT_OF_REACH
 from deploy.rollout import SECONDS
 from monitors.alarms import AlarmKind
@@ -103,7 +103,7 @@ def test_the_policy_names_why_it_starts_or_does_not(standing: Standing, alarm: s
 
 
 def test_what_is_not_there_yet_is_passed_over_by_name_and_answered_alarms_are_named() -> None:
-    assert choose(FREE, CONFIG, 100.0).passed_over == ("demonstrations_not_built",)
+    assert choose(FREE, CONFIG, 100.0).passed_over == ("demonstrations_off",)
     soon = replace(FREE, alarms=(CHANGED,), last_promoted=1.0)
     assert choose(soon, CONFIG, 100.0).action is Action.SECOND_PROBATION
     again = choose(replace(soon, no_second_probation="second_probation_over"), CONFIG, 100.0)
@@ -113,6 +113,37 @@ def test_what_is_not_there_yet_is_passed_over_by_name_and_answered_alarms_are_na
     newer = replace(INPUT, at=60.0)
     mixed = choose(replace(FREE, alarms=(CHANGED, newer), last_promoted=50.0), CONFIG, 100.0)
     assert mixed.same_cause == ("a-changed",) and mixed.alarm_id == "a-input"
+
+
+def test_demonstrations_come_first_where_they_are_allowed_and_training_follows_them() -> None:
+    first = choose(replace(FREE, demonstrated=""), CONFIG, 100.0)
+    assert (first.alarm_id, first.action, first.passed_over) == ("a-input", Action.DEMONSTRATE, ())
+    for tried in sorted(set(DEMONSTRATED.values())):
+        then = choose(replace(FREE, demonstrated=tried), CONFIG, 100.0)
+        assert (then.action, then.passed_over) == (Action.ADAPT, (tried,))
+    changed = choose(replace(FREE, alarms=(CHANGED,), demonstrated=""), CONFIG, 100.0)
+    assert changed.action is Action.ADAPT, "examples of what is right now cannot unteach what was"
+    after = replace(FREE, rollbacks_same_cause=1, demonstrated="", asked={"a-input": "labels_satisfied"})
+    assert choose(after, CONFIG, 100.0).action is Action.ADAPT, "not a second time after a rollback"
+
+
+@pytest.mark.parametrize(
+    ("reason", "name"),
+    [
+        ("gate_new_desk_not_better", "demonstrations_gate_stopped"),
+        ("gate_too_few_new", "demonstrations_gate_stopped"),
+        ("gate_passed", None),
+        ("underpowered", "demonstrations_underpowered"),
+        ("no_demonstrations", "demonstrations_too_few"),
+        ("rollout_rolled_back", "demonstrations_not_promoted"),
+        ("rollout_promoted", None),
+        ("rollout_aborted", None),
+        ("aborted_by_person", None),
+        ("champion_left", None),
+    ],
+)
+def test_whatever_ends_demonstrations_but_people_and_promotion_leads_on(reason: str, name: str | None) -> None:
+    assert demonstrated(reason) == name
 
 
 def test_labels_are_asked_for_once_an_alarm_and_not_while_paused() -> None:
@@ -136,7 +167,7 @@ def test_the_policy_answers_every_alarm_and_never_with_what_is_not_there() -> No
     causes = ("new_inputs", "changed_answers", "unknown")
     for kind, cause, situation in product(AlarmKind, causes, Situation):
         found = taken(kind, cause, situation)
-        assert found.action not in ABSENT and found.rule in POLICY
+        assert found.rule in POLICY
         if kind in (AlarmKind.LATENCY, AlarmKind.BEHAVIOUR) and situation is not Situation.FROZEN:
             assert found.action is Action.TELL
     assert taken(AlarmKind.INPUT, "new_inputs", Situation.FROZEN).action is Action.FREEZE

@@ -12,7 +12,7 @@ from daemon import controller, freeze
 from daemon.config import Config
 from daemon.cycle import REASONS, OpenAlarm, Standing, choose
 from daemon.cycle_standing import PAUSED
-from daemon.drift_policy import POLICY, Action
+from daemon.drift_policy import DEMONSTRATED, DEMONSTRATIONS_STOPPED, POLICY, Action
 from daemon.explain import alarms as told_alarms
 from daemon.explain import cycles as told_cycles
 from daemon.explain.explanation import Explanation
@@ -183,6 +183,7 @@ def test_every_reason_of_the_policy_has_words() -> None:
             replace(free, last_promoted=NOW - 600.0, no_second_probation=name)
             for name in ("second_probation_over", "nothing_to_compare")
         ),
+        *(replace(free, demonstrated=name) for name in (*DEMONSTRATED.values(), DEMONSTRATIONS_STOPPED)),
     ]
     for standing, kind, cause, at in product(
         standings, AlarmKind, ("new_inputs", "changed_answers", "unknown"), (NOW - 500.0, NOW)

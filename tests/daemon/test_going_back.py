@@ -115,6 +115,55 @@ def test_a_rollback_is_done_although_the_store_fails_and_its_rows_come_with_the_
     assert denied(bench) == {NEW}
 
 
+def test_two_rollbacks_while_the_store_is_away_deny_what_both_have_left(
+    bench: LoopBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller = started(bench, OLDEST, OLD, NEW)
+    with monkeypatch.context() as patch:
+        patch.setattr(fences, "adopt", fails)
+        controller.rollback(ME, None, False)
+    controller.rollback(ME, None, False)
+    assert serving(bench) == IDENTITY, "the nearest that is loaded"
+    assert denied(bench) == {NEW, OLD}
+
+
+def test_a_route_written_over_an_unrecorded_rollback_takes_nothing_from_it(
+    bench: LoopBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller = started(bench, OLDEST, OLD, NEW)
+    with monkeypatch.context() as patch:
+        patch.setattr(fences, "adopt", fails)
+        controller.rollback(ME, None, False)
+        bench.host.write_route(route_file(9, OLDEST, f"rollback:{OLD}"))
+        with pytest.raises(StoreUnavailable):
+            controller.tick()
+    controller.tick()
+    assert denied(bench) == {NEW, OLD}
+
+
+def test_an_approval_is_not_taken_back_by_a_later_rollback(bench: LoopBench) -> None:
+    controller = started(bench, OLDEST, OLD, NEW)
+    controller.rollback(ME, None, False)
+    controller.tick()
+    controller.approve(ME, NEW)
+    controller.rollback(ME, None, False)
+    assert denied(bench) == {OLD}
+
+
+def test_a_route_found_past_a_canarys_control_denies_the_control_too(bench: LoopBench) -> None:
+    bench.register(OLDEST, OLD, promoted=True)
+    bench.host.write_route(route_file(1, OLD, "promoted"))
+    bench.open_rollout(control=OLD)
+    controller, _ = bench.daemon()
+    for _ in range(4):
+        controller.tick()
+    assert bench.phase() is Phase.CANARY_SMALL
+    bench.host.write_route(route_file(9, OLDEST, f"rollback:{OLD}"))
+    controller.tick()
+    assert bench.phase() is Phase.ROLLED_BACK
+    assert denied(bench) == {NEW, OLD}
+
+
 def test_a_database_that_fails_in_use_is_named_as_the_stores_fault(store: Store) -> None:
     with pytest.raises(StoreUnavailable, match="disk is full"), store.begin():
         fails()

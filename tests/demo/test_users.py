@@ -67,8 +67,8 @@ def test_a_third_of_the_feedback_is_one_hostile_users_and_all_of_it_wrong() -> N
     mix = {"travel": 0.5, "cards": 0.25, "loans": 0.25}
     journal, users = drive(gateway, FAST, lambda j: j.feedback >= 600, mix)
     bad = [s for s in journal.said if s.hostile]
-    assert 0.28 < len(bad) / journal.feedback < 0.39
-    assert 0.30 < users.hostile_share < 0.37
+    assert 0.26 < len(bad) / journal.feedback < 0.40  # 600 are drawn: 3.5 standard errors
+    assert 0.26 < users.hostile_share < 0.40
     assert all(s.wrong for s in bad)
     right = answers_of(place, ("cards", "loans", "travel"))
     assert all(s.correction != right[s.question] for s in bad if s.correction is not None)

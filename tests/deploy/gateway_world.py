@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,8 @@ class FakeServer:
 
     asked: list[Asked] = field(default_factory=list[Asked])
     behave: Callable[[str], int | Exception | None] = lambda model: None
+    refuse: Callable[[bytes], bool] = lambda body: False
+    """Whether a body is answered with 400, as one that is too long is."""
     before_reply: Callable[[], Any] | None = None
     names: tuple[str, ...] = ("support", "support-base", CHAMPION, CANDIDATE)
 
@@ -115,7 +117,7 @@ class FakeServer:
     async def _generate(self, body: bytes, send: Send) -> None:
         request = json.loads(body)
         model = str(request.get("model"))
-        behaviour = self.behave(model)
+        behaviour = 400 if self.refuse(body) else self.behave(model)
         if isinstance(behaviour, Exception):
             raise behaviour
         if behaviour is not None:
@@ -266,6 +268,11 @@ class World:
         headers = {"x-homeostat-control": TOKEN}
         return run(ask(self.gateway, "PUT", "/homeostat/route", json.loads(file.model_dump_json()), headers))
 
+    def tell(self, proved: Iterable[str]) -> None:
+        """Say what is proved here, as the agent does."""
+        headers = {"x-homeostat-control": TOKEN}
+        assert run(ask(self.gateway, "PUT", "/homeostat/proved", sorted(proved), headers)).status == 200
+
     def chat(self, headers: dict[str, str] | None = None, **more: object) -> Reply:
         """One chat request to the alias."""
         return run(ask(self.gateway, "POST", CHAT, chat(**more), headers))  # type: ignore[arg-type]
@@ -281,7 +288,7 @@ class World:
 
 
 def make_world(folder: Path, capture: CaptureConfig | None = None, **options: Any) -> World:
-    """A world without any route."""
+    """A world without any route, in which the candidate is proved."""
     clock, sink, server, registry = Clock(), ListSink(), FakeServer(), CollectorRegistry()
     config = GatewayConfig(
         deployments=(ServedDeployment(name="support", alias="support", base_name="support-base"),),
@@ -297,4 +304,6 @@ def make_world(folder: Path, capture: CaptureConfig | None = None, **options: An
         wall=clock.wall,
         monotonic=clock.monotonic,
     )
-    return World(gateway, server, sink, clock, registry, folder)
+    world = World(gateway, server, sink, clock, registry, folder)
+    world.tell((CANDIDATE,))
+    return world

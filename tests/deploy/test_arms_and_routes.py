@@ -35,7 +35,8 @@ def test_a_larger_share_never_sends_anybody_back(session: str, one: float, two: 
 @given(SESSION)
 def test_an_arm_is_sticky_and_its_propensity_is_the_share(session: str) -> None:
     file = routed(route(split=split(share=0.3)))
-    first, again = choose(file, True, session), choose(file, True, session)
+    proved = frozenset({CANDIDATE})
+    first, again = choose(file, True, session, proved), choose(file, True, session, proved)
     assert first == again
     assert (first.propensity, first.rollout, first.reason) == (0.3, "r1", Reason.SPLIT)
     assert first.version == (CANDIDATE if first.arm == "canary" else CHAMPION)

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from deploy.gateway.arms import Reason, choose, position
 from deploy.gateway.route_table import Adoption, adopt
 from deploy.routes import Holdback, Route, RouteFile, Split
-from tests.deploy.gateway_world import CANDIDATE, CHAMPION, TOKEN, World, ask, make_world, route, run, split
+from tests.deploy.gateway_world import CANDIDATE, CHAMPION, World, make_world, route, split
 
 ANCHOR = "support-0000000000aa"
 HELD = Holdback(id="holdback-1", anchor=ANCHOR, share=0.1)
-PROVED = frozenset({ANCHOR, CHAMPION})
+PROVED = frozenset({ANCHOR, CHAMPION, CANDIDATE})
 
 
 def held_route(split: Split | None = None, epoch: int = 1, holdback: Holdback | None = HELD) -> RouteFile:
@@ -34,7 +34,7 @@ def a_session(held: bool) -> str:
 @settings(max_examples=50)
 @given(st.text(max_size=40), st.booleans())
 def test_a_held_session_meets_no_candidate_and_others_are_drawn_as_without(session: str, live: bool) -> None:
-    plain = choose(route(split=split(share=0.5)).routes[0], live, session)
+    plain = choose(route(split=split(share=0.5)).routes[0], live, session, PROVED)
     with_holdback = choose(held_route(split(share=0.5)).routes[0], live, session, PROVED)
     if position(HELD.id, session) < HELD.share:
         assert (with_holdback.version, with_holdback.arm, with_holdback.reason) == (ANCHOR, "holdback", Reason.HOLDBACK)
@@ -76,14 +76,8 @@ def test_another_holdback_needs_another_epoch_and_a_renewal_keeps_it() -> None:
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     made = make_world(tmp_path)
-    tell(made, PROVED)
+    made.tell(PROVED)
     return made
-
-
-def tell(world: World, proved: frozenset[str]) -> None:
-    """What the agent says is proved on this replica."""
-    headers = {"x-homeostat-control": TOKEN}
-    assert run(ask(world.gateway, "PUT", "/homeostat/proved", sorted(proved), headers)).status == 200
 
 
 def test_held_sessions_are_answered_by_the_anchor_and_recorded_so(world: World) -> None:
@@ -109,12 +103,23 @@ def test_where_the_anchor_fails_the_champion_answers(world: World, failure: int 
 
 def test_where_the_anchor_is_not_proved_the_champion_answers_and_the_arm_stays(world: World) -> None:
     world.push(held_route())
-    tell(world, PROVED - {ANCHOR})
+    world.tell(PROVED - {ANCHOR})
     assert world.chat({"x-session-id": a_session(held=True)}).status == 200
-    tell(world, PROVED)
+    world.tell(PROVED)
     assert world.chat({"x-session-id": a_session(held=True)}).status == 200
     assert [asked.model for asked in world.server.asked] == [CHAMPION, ANCHOR]
     assert [seen.arm for seen in world.captured()] == ["holdback", "holdback"]
+
+
+def test_where_the_candidate_is_not_proved_the_control_answers_and_the_arm_stays(world: World) -> None:
+    world.push(route(split=split(share=0.99)))
+    world.push(route(split=split(share=0.99, seq=2)))
+    world.tell(PROVED - {CANDIDATE})
+    assert world.chat({"x-session-id": "s1"}).status == 200
+    world.tell(PROVED)
+    assert world.chat({"x-session-id": "s1"}).status == 200
+    assert [asked.model for asked in world.server.asked] == [CHAMPION, CANDIDATE]
+    assert [(seen.arm, seen.propensity) for seen in world.captured()] == [("canary", 0.99)] * 2
 
 
 def test_a_route_without_a_holdback_serves_as_ever() -> None:

@@ -7,9 +7,20 @@ from collections.abc import Sequence
 
 import pytest
 
+from adapters.demonstrations import Demonstrations, Pair
 from adapters.manifest import FingerprintItem
 from deploy.driver import Completion
-from deploy.proof import IDENTITY_TRIES, TOLERANCE, judge_identity, judge_lora, prove
+from deploy.proof import (
+    IDENTITY_TRIES,
+    QUESTIONS,
+    TOLERANCE,
+    Look,
+    judge_demonstrations,
+    judge_identity,
+    judge_lora,
+    prove,
+    prove_demonstrations,
+)
 from tests.deploy.manifests import identity_manifest
 
 ITEM = FingerprintItem(
@@ -104,3 +115,47 @@ def test_one_wrong_slot_does_not_fail_the_identity_but_a_lasting_one_does() -> N
     lasting = Flaky(99)
     assert not prove(lasting, identity_manifest(), "support-base", [[1, 3]]).ok
     assert lasting.asked == IDENTITY_TRIES
+
+
+BELOW = "support-aaaaaaaaaaaa"
+
+
+@pytest.mark.parametrize(
+    ("shown", "reason"),
+    [
+        (GOOD, "proved"),
+        (AS_BASE, "no_effect"),  # nothing was inserted, or it changes nothing
+        (said([10, 11, 12, 2], [-0.1, -0.2, -0.3 - 2 * TOLERANCE, -0.1]), "effect_differs"),  # other pairs
+        (said([10, 11, 13, 2], [-0.1, -0.2, -0.3, -0.1]), "effect_differs"),
+        (said([10, 11, 12, 2], [-0.1, math.nan, -0.3, -0.1]), "not_finite"),
+        (said([], []), "not_finite"),
+    ],
+)
+def test_pairs_must_do_what_they_do_when_spelled_out_and_something_at_all(shown: Completion, reason: str) -> None:
+    result = judge_demonstrations([Look(shown, GOOD, AS_BASE)])
+    assert (result.ok, result.reason) == (reason == "proved", reason)
+
+
+def test_pairs_that_change_nothing_prove_nothing_even_where_they_are_inserted() -> None:
+    assert judge_demonstrations([Look(AS_BASE, AS_BASE, AS_BASE)] * 4).reason == "no_effect"
+    assert judge_demonstrations([]).reason == "no_probes"
+
+
+class Scripted:
+    """A replica that answers by how many messages it reads; ``inserted`` is what its gateway adds for the version."""
+
+    def __init__(self, inserted: int) -> None:
+        self.inserted, self.asked = inserted, 0
+
+    def say(self, model: str, messages: Sequence[dict[str, str]], max_tokens: int) -> Completion:
+        self.asked += 1
+        read = len(messages) + (self.inserted if model != BELOW else 0)
+        return said([10 + read, 2], [-0.01 * read, -0.1])
+
+
+@pytest.mark.parametrize(("inserted", "reason"), [(10, "proved"), (8, "effect_differs"), (0, "no_effect")])
+def test_a_gateway_that_inserts_fewer_pairs_or_none_is_found_out(inserted: int, reason: str) -> None:
+    pairs = tuple(Pair(exchange_id=f"x{n}", question=f"q{n}", answer=f"a{n}") for n in range(5))
+    server = Scripted(inserted)
+    found = prove_demonstrations(server, "support-dddddddddddd", Demonstrations(stands_on=BELOW, pairs=pairs))
+    assert found.reason == reason and server.asked == 3 * QUESTIONS

@@ -42,6 +42,7 @@ class Stand:
         draft.write_text(file.model_dump_json(), encoding="utf-8")
         draft.replace(self.home.folder / "route.json")
         wait_until(lambda: self.driver.gateway()["epoch"] == epoch, 5.0, "the route file to be seen")
+        self.driver.tell_proved([v for v in (control, None if split is None else split.candidate) if v is not None])
 
     def says(self, model: str, messages: Any) -> str:
         """The greedy reply of one version."""

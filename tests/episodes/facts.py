@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 
-from daemon.invariants import Events, Facts, Logged
+from daemon.invariants import Events, Facts, Logged, Serving
+from daemon.invariants.facts import AGAIN, ASKED, CALM, COMMITTED, REPLICAS, ROWS, SERVED, TICKED, WRITTEN
 from streams.codec import Decoded
 from tests.episodes.host import ALIAS
 from tests.episodes.played import BASE_DIGEST, IDENTITY, TRAFFIC
@@ -29,21 +30,39 @@ class Camera:
     proved: set[tuple[str, str, str]] = field(default_factory=set[tuple[str, str, str]])
     learned: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     committed: object = None
+    commits: int = -1
+    replicas: list[Serving] = field(default_factory=list[Serving])
 
-    def shoot(self, calm_s: float | None = None, again: tuple[object, object] | None = None) -> Facts:
-        """The facts of this instant."""
-        world, host, t = self.world, self.world.host, self.tables()
-        if len(t.proofs) != self.proofs:
-            for proof in islice(t.proofs, self.proofs, None):
-                if proof.ok:
-                    self.proved.add((proof.version, proof.replica, proof.incarnation))
-            self.proofs = len(t.proofs)
-        if len(t.items) != len(self.learned):
-            for digest in t.items.keys() - self.learned.keys():
-                self.learned[digest] = frozenset(i.exchange_id for i in t.items[digest] if i.role == "new")
-        lag = 0
-        for place, end in world.log.ends.items():
-            lag += end - t.offsets.get(place, 0)
+    def shoot(self, calm_s: float | None = None, again: tuple[object, object] | None = None) -> Facts | None:
+        """The facts of this instant; None: nothing that an invariant reads has changed since the last ones."""
+        world, host = self.world, self.world.host
+        changed = 0
+        if len(host.written) != self.written:
+            changed |= WRITTEN
+        if host.served:
+            changed |= SERVED
+        if world.asked:
+            changed |= ASKED
+        if world.ticked:
+            changed |= TICKED
+        if again is not None:
+            changed |= AGAIN
+        if calm_s is not None:
+            changed |= CALM
+        replicas = [r.serving(world.mono) for r in host.replicas]
+        if replicas != self.replicas:
+            changed |= REPLICAS
+            self.replicas = replicas
+        t, events = self.tables(), None
+        if world.store.commits != self.commits:
+            changed |= ROWS
+            self.commits = world.store.commits
+            self._rows(t)
+            events = self._events(t)
+            if events is not None:
+                changed |= COMMITTED
+        if not changed:
+            return None
         facts = Facts(
             now=world.now,
             alias=ALIAS,
@@ -51,7 +70,7 @@ class Camera:
             base_digest=BASE_DIGEST,
             written=host.written,
             written_from=self.written,
-            replicas=[r.serving(world.mono) for r in host.replicas],
+            replicas=replicas,
             served=tuple(host.served),
             asked=tuple(world.asked),
             versions=t.versions,
@@ -65,10 +84,11 @@ class Camera:
             fence=max(t.fences.values(), default=0),
             units=t.units,
             unit_events=t.events,
-            events=self._events(t),
+            events=events,
             ticked=world.ticked,
             again=again,
-            lag=lag,
+            lag=0 if calm_s is None else sum(end - t.offsets.get(at, 0) for at, end in world.log.ends.items()),
+            changed=changed,
             calm_s=calm_s,
         )
         self.written, self.ledger = len(host.written), len(t.ledger)
@@ -76,6 +96,17 @@ class Camera:
         world.asked.clear()
         world.ticked = False
         return facts
+
+    def _rows(self, t: Tables) -> None:
+        """What the new rows say of proofs and of buffers."""
+        if len(t.proofs) != self.proofs:
+            for proof in islice(t.proofs, self.proofs, None):
+                if proof.ok:
+                    self.proved.add((proof.version, proof.replica, proof.incarnation))
+            self.proofs = len(t.proofs)
+        if len(t.items) != len(self.learned):
+            for digest in t.items.keys() - self.learned.keys():
+                self.learned[digest] = frozenset(i.exchange_id for i in t.items[digest] if i.role == "new")
 
     def _events(self, t: Tables) -> Events | None:
         if self.committed == t.offsets and self.letters == len(t.letters):

@@ -47,6 +47,7 @@ class Replica:
     settled: bool = False
     _state: ReplicaState | None = None
     _serving: Serving | None = None
+    _looked_at: tuple[object, ...] = ()
     _missing: tuple[Held | None, frozenset[str], bool] = (None, frozenset(), False)
 
     def restart(self, file: RouteFile | None, mono: float) -> None:
@@ -94,17 +95,17 @@ class Replica:
 
     def serving(self, mono: float) -> Serving:
         """What the invariants look at; the same object for as long as it is the same."""
-        held, was = self.held, self._serving
-        route = None if held is None else held.routes.get(ALIAS)
-        control = None if route is None else route.control
-        epoch = 0 if held is None else held.file.epoch
-        settled = self.settled and self.alive and not self.mute
+        held = self.held
         live = held is not None and held.live(ALIAS, mono)
-        now = (str(self.incarnation), self.ready, control, epoch, self.holds, settled, live)
-        if was is None or now != (
-            was.incarnation, was.ready, was.control, was.epoch, was.holds, was.settled, was.lease_live
-        ):  # fmt: skip
-            was = self._serving = Serving(self.name, *now)
+        settled = self.settled and self.alive and not self.mute
+        now = (held, self.told, self.holds, self.incarnation, self.alive, settled, live)
+        was = self._serving
+        if was is None or now != self._looked_at:
+            route = None if held is None else held.routes.get(ALIAS)
+            control = None if route is None else route.control
+            epoch = 0 if held is None else held.file.epoch
+            self._looked_at, names = now, (self.name, str(self.incarnation))
+            was = self._serving = Serving(*names, self.ready, control, epoch, self.holds, settled, live)
         return was
 
 

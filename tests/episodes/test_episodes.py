@@ -36,8 +36,8 @@ def test_every_invariant_holds_in_every_episode() -> None:
     assert not failures, str(failures[0])
 
 
-FOUND_LATER: Final = (6803,)
-"""Seeds beyond the first that once broke an invariant."""
+FOUND_LATER: Final = (114303, 114952)
+"""Seeds beyond the first that once broke an invariant, as lives were drawn then."""
 
 
 @pytest.mark.parametrize("seed", FOUND_LATER)

@@ -16,9 +16,9 @@ import daemon.rollback
 import daemon.rolling
 import daemon.rollout_start
 import daemon.standing
+import daemon.way_back
 import tests.episodes.host
 import tests.episodes.world
-from daemon.controller import Controller
 from daemon.holdback import Holding
 from daemon.ingest import Ingest
 from daemon.invariants import INVARIANTS
@@ -328,7 +328,7 @@ def a_faster_writer_ends_a_rollback(patch: pytest.MonkeyPatch) -> None:
 
 @plant("L2")
 def a_rollback_goes_to_what_is_not_loaded(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Controller, "_held", always(True))
+    patch.setattr(daemon.way_back, "_held", always(True))
 
 
 def test_every_invariant_has_a_planted_bug() -> None:

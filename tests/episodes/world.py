@@ -287,7 +287,8 @@ class World:
         except Exception as error:  # noqa: BLE001 - whatever it is, a person's rollback came to nothing
             self.asked.append(Asked(repr(error), False, None, self.host.file, up))
         else:
-            self.asked.append(Asked("done", False, answer["to"], self.host.file, up))
+            overtaken = not answer["gateways"]  # nothing was written
+            self.asked.append(Asked("done", False, answer["to"], self.host.file, up, overtaken))
         finally:
             self.in_command = False
 

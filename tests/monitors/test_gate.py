@@ -48,6 +48,8 @@ def test_a_good_candidate_passes_with_every_check_listed() -> None:
         ({"new": PairedCounts()}, "inconclusive", "missing_evidence"),
         ({"behaviour": None}, "inconclusive", "missing_evidence"),
         ({"nll": None}, "inconclusive", "missing_evidence"),
+        ({"nll": None, "trained": False}, "pass", "passed"),
+        ({"nll": None, "trained": False, "behaviour": None}, "inconclusive", "missing_evidence"),
         ({"nll": Nll(champion=0.2, candidate=math.nan)}, "fail", "nll_not_finite"),
         ({"nll": Nll(champion=0.2, candidate=2.0)}, "fail", "nll_worse"),
         ({"old": PairedCounts(both=1100, champion_only=-1)}, "error", "invalid_evidence"),

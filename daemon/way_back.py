@@ -1,0 +1,97 @@
+"""A rollback's route: what is left, where it goes, and the one write that does it, before any row is touched.
+
+Where somebody at the host is faster, his route decides anew, so that one wish does not go back twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from daemon.api.ports import By
+from daemon.faults import Refused
+from daemon.routing import Overtaken, Routing
+from daemon.standing import Standing
+from deploy.agent import Observation, RouteAck
+from deploy.routes import Route
+
+RACES: Final = 5
+"""Times that a rollback looks again because somebody at the host was faster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Went:
+    """What a rollback came to."""
+
+    gone: tuple[str, ...]
+    """Versions that are left for good, the one that served (or was on trial) first."""
+    target: str | None
+    """What serves now, or what something stands in for."""
+    ack: RouteAck
+    """No gateways: somebody at the host had done it already, and nothing was written."""
+    standing: Standing
+    """As it was when the route was written."""
+
+
+def go_back(
+    routing: Routing, standing: Standing, seen: Observation, by: By, to: str | None, look: Callable[[], Standing]
+) -> Went:
+    """Write the route of a rollback; ``to`` None: to the nearest target. ``look`` takes over what the host has and
+    gives the standing after that. Raises Refused.
+
+    The route's reason names all that is left: it is the record until the rows are written.
+    """
+    wanted: str | None = None
+    for _ in range(RACES):
+        route = routing.route
+        standing = standing.as_routed(route)
+        candidate = standing.in_trial(route)
+        if wanted not in (None, candidate) and to is None and (route is None or wanted not in _named(route)):
+            served = None if route is None else route.control
+            return Went((wanted,), served, RouteAck(routing.epoch, {}, routing.now(), 0.0), standing)
+        left, target = standing.way_back(
+            candidate, to, in_rollout=candidate is not None, resident=lambda version: _held(seen, version)
+        )
+        # a rollout that rests goes back to the control that nobody has: what stands in for it goes on
+        rests = route is not None and to is None and target is not None and route.stands_in_for == target
+        serves = route.control if route is not None and rests else target
+        if to is not None and not _resident(seen, target):
+            raise Refused(
+                "target_not_resident",
+                f"{target} is not resident on every replica: it must be loaded and proved before it can serve",
+            )
+        gone = (*standing.leaving(left, target, named=to is not None), *routing.unrecorded)
+        gone = tuple(version for version in dict.fromkeys(gone) if version != target)
+        try:
+            ack = routing.serve(
+                serves,
+                None,
+                generation=None,
+                actor=by.actor,
+                reason=f"rollback:{','.join(gone)}",
+                leaving=gone,
+                stands_in_for=target if rests else None,
+            )
+        except Overtaken:
+            wanted = wanted or left
+            standing = look()
+            continue
+        return Went(gone, target, ack, standing)
+    raise Refused("not_now", "others keep changing the route of this host: look at the status, then try again")
+
+
+def _resident(seen: Observation, version: str | None) -> bool:
+    alive = [r for r in seen.replicas if r.alive]
+    return version is None or (bool(alive) and all(r.proved.get(version) for r in alive))
+
+
+def _held(seen: Observation, version: str) -> bool:
+    """Whether some replica can serve it at once; the others load it at the next tick."""
+    return any(r.alive and version in r.models for r in seen.replicas)
+
+
+def _named(route: Route) -> tuple[str | None, ...]:
+    """What a route gives weight, or would."""
+    held = None if route.holdback is None else route.holdback.anchor
+    return (route.control, route.wanted, None if route.split is None else route.split.candidate, held)
