@@ -32,7 +32,7 @@ from tests.tiny_base import WORDS
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.trainer, pytest.mark.slow]
-POOL: Final = 280
+POOL: Final = 420
 BLOCKS: Final = 14
 """Twelve of which all confirmed replies are lost end a rollout at alpha .05."""
 TEMPERATURE: Final = 0.7
