@@ -33,9 +33,9 @@ from typing import Any, Literal
 
 Direction = Literal["promote", "rollback"]
 
-STAKES = (0.03, 0.07, 0.15, 0.25, 0.60)
+STAKES = (0.03, 0.07, 0.15, 0.22, 0.60)
 """The mixture's stakes g: small ones find small effects, large ones find large effects soon."""
-STAKE_WEIGHTS = (0.03, 0.52, 0.21, 0.18, 0.06)
+STAKE_WEIGHTS = (0.03, 0.49, 0.22, 0.20, 0.06)
 """What each stake begins with. Most lies where a stake a little above the effect finds 5 to 10 points soonest (a bet
 half again too large costs an eighth of the growth and brings the median forward by more); the ends keep power. Chosen
 on made-up losses of 5, 10 and 20 points at shares of 10 and 50 %, for the worst ratio of a median to its bar."""
