@@ -52,7 +52,9 @@ class Standing:
         if route.split is not None:
             return route.split.candidate
         live = self.live
-        return live.candidate if live is not None and route.wanted in (live.control, live.candidate) else None
+        if live is None or live.candidate == self.champion:  # a second probation whose share is still to come
+            return None
+        return live.candidate if route.wanted in (live.control, live.candidate) else None
 
     def way_back(
         self,

@@ -150,6 +150,14 @@ def test_the_champion_is_the_candidate_against_the_version_before_it(bench: Loop
         controller.adapt(ME, {})
 
 
+def test_a_rollback_between_the_rows_of_a_second_probation_and_its_share_leaves_the_champion(bench: LoopBench) -> None:
+    controller, _ = begun(bench, ticks=1)
+    assert (opened(bench).phase, route_of(bench).split) == ("second_probation", None)
+    gone = controller.rollback(ME, None, False)
+    assert (gone["from"], gone["to"]) == (NEW, OLD)
+    assert (opened(bench).phase, route_of(bench).control) == ("rolled_back", OLD)
+
+
 def test_a_champion_that_stays_is_what_a_rollback_leaves_before_its_rows_are_written(
     bench: LoopBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
