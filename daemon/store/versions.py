@@ -80,9 +80,12 @@ def set_status(tx: Tx, version: str, status: Status) -> None:
 def promoted_stack(read: Read, deployment: str) -> list[Version]:
     """Promoted versions that are not denied, newest promotion first: champion, then the rollback targets.
 
-    The identity version is not in it; it is always the last target.
+    Demonstrations are not in it while what they stand on is denied. The identity version is not either; it is always
+    the last target.
     """
     where = (T.c.deployment == deployment) & (T.c.status == "promoted") & (T.c.kind != "identity")
+    gone = select(T.c.version).where(T.c.status == "denied")
+    where &= (T.c.kind != "demonstrations") | T.c.parent.not_in(gone)
     return [_version(row) for row in read.conn.execute(select(T).where(where).order_by(T.c.promoted_at.desc()))]
 
 
