@@ -59,9 +59,12 @@ def of_deployment(read: Read, deployment: str, limit: int = 1000) -> list[Versio
 
 
 def set_gate(tx: Tx, version: str, gate: Mapping[str, Any], *, passed: bool) -> None:
-    """Record the gate's result; only a pass makes it ``gated``."""
+    """Record the gate's result; only a pass makes it ``gated``. What was promoted or denied stays as it is: the same
+    content is the same version, and an examination of it again is no word on what serves.
+    """
     values: dict[str, Any] = {"gate": dict(gate)} | ({"status": "gated"} if passed else {})
-    tx.conn.execute(update(T).where(T.c.version == version).values(**values))
+    where = (T.c.version == version) & T.c.status.in_(("registered", "gated"))
+    tx.conn.execute(update(T).where(where).values(**values))
 
 
 def promote(tx: Tx, version: str, at: float) -> None:

@@ -33,7 +33,8 @@ def versions_of_deployment(read: TwinTx, deployment: str, limit: int = 1000) -> 
 
 def versions_set_gate(tx: TwinTx, version: str, gate: Json, *, passed: bool) -> None:
     row = replace(tx.t.versions[version], gate=as_json(dict(gate)))
-    tx.put(tx.t.versions, version, replace(row, status="gated") if passed else row)
+    if row.status in ("registered", "gated"):
+        tx.put(tx.t.versions, version, replace(row, status="gated") if passed else row)
 
 
 def versions_promote(tx: TwinTx, version: str, at: float) -> None:

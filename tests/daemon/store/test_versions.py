@@ -71,6 +71,22 @@ def test_the_stack_holds_promoted_versions_newest_first(store: Store) -> None:
         assert [v.version for v in versions.promoted_stack(tx, "support")] == ["support-a"]
 
 
+@pytest.mark.parametrize("passed", [True, False])
+def test_an_examination_of_the_same_content_again_takes_nothing_from_what_serves(store: Store, passed: bool) -> None:
+    """Pairs that are chosen again are the same version, which may be the champion or a rollback target."""
+    with store.begin() as tx:
+        versions.register(tx, VERSION)
+        versions.set_gate(tx, VERSION.version, {"verdict": "pass"}, passed=True)
+        versions.promote(tx, VERSION.version, at=10.0)
+        versions.set_gate(tx, VERSION.version, {"verdict": "pass" if passed else "fail"}, passed=passed)
+        (row,) = versions.promoted_stack(tx, "support")
+        assert row.gate == {"verdict": "pass"}
+        versions.set_status(tx, VERSION.version, "denied")
+        versions.set_gate(tx, VERSION.version, {"verdict": "pass"}, passed=True)
+        found = versions.get(tx, VERSION.version)
+        assert found is not None and found.status == "denied"
+
+
 def test_demonstrations_are_no_target_while_what_they_stand_on_is_denied(store: Store) -> None:
     """A way back may pass them over because they are not loaded, and then leave the adapter below."""
     names = ["support-a", "support-b"]
