@@ -75,9 +75,9 @@ def demonstrates(cycle: cycles.Cycle) -> bool:
 
 def _demonstrated(past: Sequence[cycles.Cycle], ended: Mapping[str, rollouts.Rollout]) -> str:
     """Why demonstrations are not to be tried: the newest cycle that no person asked for tried them, in vain. Once
-    another one ended, a new alarm is a new cause.
+    another one ended, a new alarm is a new cause; a second probation after which the version stayed answered none.
     """
-    newest = next((c for c in past if c.cause != freeze.MANUAL), None)
+    newest = next((c for c in past if c.cause != freeze.MANUAL and not _kept(c, ended)), None)
     if newest is None or newest.active or not demonstrates(newest) or _promoted(newest, ended) is not None:
         return ""
     return demonstrated(newest.reason) or DEMONSTRATIONS_STOPPED

@@ -8,7 +8,8 @@ the transaction; when that fails, memory is thrown away and rebuilt from the sto
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
@@ -139,7 +140,7 @@ class Ingest:
         """States of another version, or damaged ones, must not keep the daemon from starting, nor go unsaid."""
         if not self._afresh:
             return
-        with self.lock, self._ports.store.begin() as tx:
+        with self.lock, self._storing() as tx:
             self._store_watch(tx, now)
             states.put(tx, MARK_STATE, repr(self._joiner.mark).encode(), now)
             for part, fault in self._afresh.items():
@@ -224,7 +225,7 @@ class Ingest:
         """After a promotion: what serves now is the new normal. ``cause`` (its rollout) is stored in the same
         transaction, for ``rebased_for``.
         """
-        with self.lock, self._ports.store.begin() as tx:
+        with self.lock, self._storing() as tx:
             self.watch.rebase(now, reason)
             self._store_watch(tx, now)
             states.put(tx, REBASED_STATE, cause.encode(), now)
@@ -246,7 +247,7 @@ class Ingest:
                 before = states.get(read, RATED_STATE)
             if version is not None and before != version.encode():
                 now = self._ports.clock()
-                with self._ports.store.begin() as tx:
+                with self._storing() as tx:
                     if before is not None:
                         self.watch.relearn_rewards()
                         self._store_watch(tx, now)
@@ -389,6 +390,17 @@ class Ingest:
         counters.add(tx, {name: n for name, n in batch.counts.items() if n})
         measure(batch, self._ports.metrics)
         return moved
+
+    @contextmanager
+    def _storing(self) -> Generator[Tx]:
+        """A transaction outside a batch that stores the watch: where it fails, the store has what it had."""
+        before = self._written
+        try:
+            with self._ports.store.begin() as tx:
+                yield tx
+        except BaseException:
+            self._written = before
+            raise
 
     def _store_watch(self, tx: Tx, now: float) -> None:
         """Write the parts that changed and drop those that are gone."""

@@ -45,13 +45,16 @@ class Standing:
 
     def in_trial(self, route: Route | None) -> str | None:
         """The candidate on trial by this route: it has a share, or its share rests while another version stands in for
-        its control. None outside a rollout.
+        its control, or it serves everybody and the rows that say so are still to come. None outside a rollout.
         """
         if route is None:
             return None
         if route.split is not None:
             return route.split.candidate
-        return self.live.candidate if self.live is not None and self.live.control == route.wanted else None
+        live = self.live
+        if live is None or live.candidate == self.champion:  # a second probation whose share is still to come
+            return None
+        return live.candidate if route.wanted in (live.control, live.candidate) else None
 
     def way_back(
         self,

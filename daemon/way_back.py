@@ -46,7 +46,9 @@ def go_back(
     for _ in range(RACES):
         route = routing.route
         standing = standing.as_routed(route)
-        candidate = standing.in_trial(route)
+        trial = standing.in_trial(route)
+        # what was left already is on trial by its rows alone, which a failing store did not end
+        candidate = None if trial in routing.unrecorded else trial
         if wanted not in (None, candidate) and to is None and (route is None or wanted not in _named(route)):
             served = None if route is None else route.control
             return Went((wanted,), served, RouteAck(routing.epoch, {}, routing.now(), 0.0), standing)

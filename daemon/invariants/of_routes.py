@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from daemon.invariants.facts import Facts, split_of, weighted
+from daemon.routing import left_by
 from deploy.rollout import LIVE, Phase
 from deploy.routes import Route, RouteFile, Split
 
@@ -91,6 +92,8 @@ def never_again(facts: Facts) -> Iterator[str]:
             yield f"{route.holdback.anchor} is left and keeps its sessions in the same write"
     if facts.written_from < len(facts.written):
         yield from _left_and_back(facts)
+        yield from _left_by_name(facts)
+    yield from _named_and_denied(facts)
     yield from _learned_from_suspended(facts)
 
 
@@ -108,6 +111,29 @@ def _left_and_back(facts: Facts) -> Iterator[str]:
                 if version in left and version != facts.identity:
                     yield f"{version} was left at epoch {left[version]} and is back at {written.file.epoch}"
         before = _leads(written.file, facts.alias)
+
+
+def _left_by_name(facts: Facts) -> Iterator[str]:
+    """A rollback of ours names the candidate, or what should have served, where it serves no more."""
+    for before, after in pairwise(facts.written[max(0, facts.written_from - 1) :]):
+        old, new = before.file.route(facts.alias), after.file.route(facts.alias)
+        if old is None or new is None or after.seen or not after.file.reason.startswith("rollback:"):
+            continue
+        for version in (old.wanted if old.split is None else old.split.candidate,):
+            if version not in (None, new.wanted, *left_by(after.file.reason)):
+                yield f"{version} is left at epoch {after.file.epoch} ({after.file.reason}) and not named"
+
+
+def _named_and_denied(facts: Facts) -> Iterator[str]:
+    """Where the store knows of a route file, it knows of what that file has left."""
+    for written in facts.written:
+        for version in left_by(written.file.reason) if written.file.epoch <= facts.fence else ():
+            if version in facts.versions and version not in facts.denied and not _approved(facts, version):
+                yield f"{version} was left at epoch {written.file.epoch} and is not denied at {facts.fence}"
+
+
+def _approved(facts: Facts, version: str) -> bool:
+    return any(entry.kind == "approval" and entry.subject == version for entry in facts.ledger)
 
 
 def _leads(file: RouteFile | None, alias: str) -> list[str]:

@@ -59,9 +59,12 @@ def of_deployment(read: Read, deployment: str, limit: int = 1000) -> list[Versio
 
 
 def set_gate(tx: Tx, version: str, gate: Mapping[str, Any], *, passed: bool) -> None:
-    """Record the gate's result; only a pass makes it ``gated``."""
+    """Record the gate's result; only a pass makes it ``gated``. What was promoted or denied stays as it is: the same
+    content is the same version, and an examination of it again is no word on what serves.
+    """
     values: dict[str, Any] = {"gate": dict(gate)} | ({"status": "gated"} if passed else {})
-    tx.conn.execute(update(T).where(T.c.version == version).values(**values))
+    where = (T.c.version == version) & T.c.status.in_(("registered", "gated"))
+    tx.conn.execute(update(T).where(where).values(**values))
 
 
 def promote(tx: Tx, version: str, at: float) -> None:
@@ -80,9 +83,12 @@ def set_status(tx: Tx, version: str, status: Status) -> None:
 def promoted_stack(read: Read, deployment: str) -> list[Version]:
     """Promoted versions that are not denied, newest promotion first: champion, then the rollback targets.
 
-    The identity version is not in it; it is always the last target.
+    Demonstrations are not in it while what they stand on is denied. The identity version is not either; it is always
+    the last target.
     """
     where = (T.c.deployment == deployment) & (T.c.status == "promoted") & (T.c.kind != "identity")
+    gone = select(T.c.version).where(T.c.status == "denied")
+    where &= (T.c.kind != "demonstrations") | T.c.parent.not_in(gone)
     return [_version(row) for row in read.conn.execute(select(T).where(where).order_by(T.c.promoted_at.desc()))]
 
 

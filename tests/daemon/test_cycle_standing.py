@@ -11,7 +11,7 @@ import pytest
 from daemon import controller, freeze
 from daemon.config import Config
 from daemon.cycle import REASONS, OpenAlarm, Standing, choose
-from daemon.cycle_standing import PAUSED
+from daemon.cycle_standing import PAUSED, standing_now
 from daemon.drift_policy import DEMONSTRATED, DEMONSTRATIONS_STOPPED, POLICY, Action
 from daemon.explain import alarms as told_alarms
 from daemon.explain import cycles as told_cycles
@@ -162,6 +162,22 @@ def test_an_alarm_that_another_one_answers_names_it_and_what_was_passed_over(sto
         assert {a.answer for a in alarms.newest(read, "support", 5)} == {
             c.id for c in cycles.newest(read, "support", 1)
         }
+
+
+def test_pairs_that_were_tried_in_vain_are_not_tried_again_after_a_champion_was_kept(store: Store) -> None:
+    """A second probation, which comes in between, answers nothing of what the pairs were tried for."""
+    shows = CONFIG.cycle.demonstrations.model_copy(update={"enabled": True})
+    config = CONFIG.model_copy(update={"cycle": CONFIG.cycle.model_copy(update={"demonstrations": shows})})
+    with store.begin() as tx:
+        ended(tx, 1, Phase.PROMOTED, NOW - 3000.0)
+        ended(tx, 2, Phase.INCONCLUSIVE, NOW - 2000.0, "a1")
+        shown = {"rollout": "r2", "action": Action.DEMONSTRATE.value}
+        cycles.update_phase(
+            tx, "c2", phase="done", reason="rollout_inconclusive", data=shown, at=NOW - 2000.0, active=False
+        )
+        assert standing_now(tx, config).demonstrated == "demonstrations_not_promoted"
+        ended(tx, 3, Phase.KEPT, NOW - 1000.0, "a9")
+        assert standing_now(tx, config).demonstrated == "demonstrations_not_promoted"
 
 
 def test_every_reason_of_the_policy_has_words() -> None:

@@ -210,6 +210,49 @@ def test_a_second_rollback_without_a_store_leaves_what_the_first_came_back_to(
     assert serving(bench) == OLDEST
 
 
+def in_canary(bench: LoopBench) -> Controller:
+    """A daemon whose newest version has a share beside a promoted one."""
+    bench.register(OLDEST, OLD, promoted=True)
+    bench.host.write_route(route_file(1, OLD, "promoted"))
+    bench.open_rollout(control=OLD)
+    controller, _ = bench.daemon()
+    for _ in range(8):
+        controller.tick()
+        bench.now += 10.0
+    assert bench.phase() is Phase.CANARY_SMALL
+    return controller
+
+
+def test_a_second_rollback_leaves_what_the_first_came_back_to_although_no_row_can_be_written(
+    bench: LoopBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a full disk: what is there can be read."""
+    controller = in_canary(bench)
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.store, "begin", no_store)
+        controller.rollback(ME, None, False)
+        second = controller.rollback(ME, None, False)
+    assert (second["from"], second["to"]) == (OLD, OLDEST)
+    controller.tick()
+    assert (denied(bench), bench.phase(), serving(bench)) == ({NEW, OLD}, Phase.ROLLED_BACK, OLDEST)
+
+
+def test_a_promotion_whose_rows_are_still_to_come_is_what_a_rollback_leaves(
+    bench: LoopBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller = in_canary(bench)
+    assert controller.promote(ME)["phase"] == "probation"
+    with monkeypatch.context() as patch:
+        patch.setattr(versions, "promote", no_store)
+        with pytest.raises(StoreUnavailable):
+            controller.promote(ME)
+    assert serving(bench) == NEW
+    answer = controller.rollback(ME, None, False)
+    assert (answer["from"], answer["to"]) == (NEW, OLD)
+    controller.tick()
+    assert (denied(bench), bench.phase(), serving(bench)) == ({NEW}, Phase.ROLLED_BACK, OLD)
+
+
 def test_a_named_target_that_was_left_at_the_host_is_refused_without_a_store_too(
     bench: LoopBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,8 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from daemon.ingest import Ingest, IngestPorts
-from daemon.store import Store, counters, dead_letters, exchanges, feedback, ledger, offsets, rollouts, states, units
+from daemon.ingest import RATED_STATE, REBASED_STATE, Ingest, IngestPorts
+from daemon.store import (
+    Store,
+    Tx,
+    counters,
+    dead_letters,
+    exchanges,
+    feedback,
+    ledger,
+    offsets,
+    rollouts,
+    states,
+    units,
+)
 from deploy.processes import Path as EvidencePath
 from deploy.rollout import Phase, RolloutConfig
 from monitors.alarms import Alarm, AlarmKind
@@ -284,6 +296,41 @@ def test_a_level_that_could_not_be_stored_is_learned_anew_at_the_next_look(
     assert watch_of(ingest).relearned == 2
     with bench.store.read() as read:
         assert states.get(read, "rewards_of") == b"support-000000000000"
+
+
+@pytest.mark.parametrize("of", ["rate", "rebase"])
+def test_what_the_watch_forgot_is_stored_although_the_first_try_failed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, of: str
+) -> None:
+    def forget(self: CountingWatch, *_: object) -> None:
+        self.rewards.clear()
+
+    def change(ingest: Ingest) -> None:
+        if of == "rate":
+            ingest.rate("support-000000000000")
+        else:
+            ingest.rebase(1.0, "promotion", "r1")
+
+    honest = states.put
+
+    def put(tx: Tx, name: str, value: bytes, now: float) -> None:
+        if name in (RATED_STATE, REBASED_STATE):
+            raise OSError("disk full")
+        honest(tx, name, value, now)
+
+    monkeypatch.setattr(CountingWatch, "relearn_rewards", forget)
+    monkeypatch.setattr(CountingWatch, "rebase", forget)
+    ingest = bench.ingest()
+    ingest.rate("support-bbbbbbbbbbbb")
+    bench.send(exchange(1, version="support-bbbbbbbbbbbb"), said(1, "x1"))
+    drain(ingest)
+    with monkeypatch.context() as patch:
+        patch.setattr(states, "put", put)
+        with pytest.raises(OSError, match="disk full"):
+            change(ingest)
+    assert watch_of(bench.ingest()).rewards == [("x1", 1.0)], "nothing was committed"
+    change(ingest)
+    assert watch_of(bench.ingest()).rewards == []
 
 
 def test_feedback_may_come_before_its_exchange_even_over_a_restart(bench: Bench) -> None:

@@ -19,11 +19,23 @@ from daemon.holdback import record
 from daemon.ingest import Ingest
 from daemon.learning import Learning
 from daemon.promotion_budget import next_config
-from daemon.store import Store, alarms, counters, cycles, denials, exchanges, ledger, rollouts, versions
+from daemon.store import (
+    Store,
+    StoreUnavailable,
+    alarms,
+    counters,
+    cycles,
+    denials,
+    exchanges,
+    ledger,
+    rollouts,
+    versions,
+)
 from deploy.driver_errors import LoadRejected
 from deploy.rollout import BEGINS, FINAL, Phase, Signal, replay
 from deploy.routes import Route, RouteFile
 from tests.daemon.loop_bench import IDENTITY, ME, NEW, OLD, LoopBench, drain
+from tests.daemon.test_going_back import no_store
 from tests.daemon.test_ingest import CountingWatch
 
 SETTINGS = """
@@ -136,6 +148,31 @@ def test_the_champion_is_the_candidate_against_the_version_before_it(bench: Loop
     assert any(line.startswith("Without a verdict it ends kept") for line in told.next)
     with pytest.raises(Refused):
         controller.adapt(ME, {})
+
+
+def test_a_rollback_between_the_rows_of_a_second_probation_and_its_share_leaves_the_champion(bench: LoopBench) -> None:
+    controller, _ = begun(bench, ticks=1)
+    assert (opened(bench).phase, route_of(bench).split) == ("second_probation", None)
+    gone = controller.rollback(ME, None, False)
+    assert (gone["from"], gone["to"]) == (NEW, OLD)
+    assert (opened(bench).phase, route_of(bench).control) == ("rolled_back", OLD)
+
+
+def test_a_champion_that_stays_is_what_a_rollback_leaves_before_its_rows_are_written(
+    bench: LoopBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller, _ = begun(bench)
+    with monkeypatch.context() as patch:
+        patch.setattr(rollouts, "update_phase", no_store)
+        with pytest.raises(StoreUnavailable):
+            controller.abort(ME)
+    assert route_of(bench).control == NEW
+    gone = controller.rollback(ME, None, False)
+    assert (gone["from"], gone["to"]) == (NEW, OLD)
+    controller.tick()
+    with bench.store.read() as read:
+        assert set(denials.of_deployment(read, "support")) == {NEW}
+    assert (opened(bench).phase, route_of(bench).control) == ("rolled_back", OLD)
 
 
 @pytest.mark.slow

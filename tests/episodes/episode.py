@@ -256,8 +256,11 @@ class Episode:
         if world.rng.random() < 0.3:
             names = [*world.qualities, IDENTITY, "support-ffffffffffff"]
             to = world.rng.choice(names)
+        away = world.seed % 5 == 3  # not drawn: the other seeds stay what they were
+        if away:
+            world.faults.store_in, world.faults.store_fails = 0, 1 + world.seed % 4
         world.rollback(to, world.rng.random() < 0.4)
-        if world.rng.random() < 0.2:
+        if away or world.rng.random() < 0.2:
             world.rollback(None)  # at once again
 
     def _command(self) -> None:

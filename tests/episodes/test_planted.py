@@ -216,6 +216,11 @@ def a_denied_anchor_keeps_its_sessions(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Routing, "serve", serve)
 
 
+@plant("R4")
+def a_second_rollback_forgets_one_that_the_store_did_not_take(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Routing, "unrecorded", property(always(())))
+
+
 @plant("R5")
 def a_version_that_was_passed_over_stays_in_the_stack(patch: pytest.MonkeyPatch) -> None:
     def left_behind(_stack: object, left: str, _target: object, *, named: bool) -> tuple[str, ...]:

@@ -33,7 +33,8 @@ def versions_of_deployment(read: TwinTx, deployment: str, limit: int = 1000) -> 
 
 def versions_set_gate(tx: TwinTx, version: str, gate: Json, *, passed: bool) -> None:
     row = replace(tx.t.versions[version], gate=as_json(dict(gate)))
-    tx.put(tx.t.versions, version, replace(row, status="gated") if passed else row)
+    if row.status in ("registered", "gated"):
+        tx.put(tx.t.versions, version, replace(row, status="gated") if passed else row)
 
 
 def versions_promote(tx: TwinTx, version: str, at: float) -> None:
@@ -49,7 +50,9 @@ def versions_set_status(tx: TwinTx, version: str, status: version_rows.Status) -
 
 
 def versions_promoted_stack(read: TwinTx, deployment: str) -> list[Version]:
+    gone = {v.version for v in read.t.versions.values() if v.status == "denied"}
     found = [v for v in read.t.versions.values() if v.status == "promoted" and v.kind != "identity"]
+    found = [v for v in found if v.kind != "demonstrations" or v.parent not in gone]
     return sorted(found, key=lambda v: v.promoted_at or 0.0, reverse=True)
 
 

@@ -71,6 +71,42 @@ def test_the_stack_holds_promoted_versions_newest_first(store: Store) -> None:
         assert [v.version for v in versions.promoted_stack(tx, "support")] == ["support-a"]
 
 
+@pytest.mark.parametrize("passed", [True, False])
+def test_an_examination_of_the_same_content_again_takes_nothing_from_what_serves(store: Store, passed: bool) -> None:
+    """Pairs that are chosen again are the same version, which may be the champion or a rollback target."""
+    with store.begin() as tx:
+        versions.register(tx, VERSION)
+        versions.set_gate(tx, VERSION.version, {"verdict": "pass"}, passed=True)
+        versions.promote(tx, VERSION.version, at=10.0)
+        versions.set_gate(tx, VERSION.version, {"verdict": "pass" if passed else "fail"}, passed=passed)
+        (row,) = versions.promoted_stack(tx, "support")
+        assert row.gate == {"verdict": "pass"}
+        versions.set_status(tx, VERSION.version, "denied")
+        versions.set_gate(tx, VERSION.version, {"verdict": "pass"}, passed=True)
+        found = versions.get(tx, VERSION.version)
+        assert found is not None and found.status == "denied"
+
+
+def test_demonstrations_are_no_target_while_what_they_stand_on_is_denied(store: Store) -> None:
+    """A way back may pass them over because they are not loaded, and then leave the adapter below."""
+    names = ["support-a", "support-b"]
+    with store.begin() as tx:
+        for name in names:
+            versions.register(tx, replace(VERSION, version=name))
+            versions.promote(tx, name, at=10.0)
+        shows = replace(VERSION, version="support-shows", kind="demonstrations", parent="support-b")
+        versions.register(tx, shows)
+        versions.promote(tx, "support-shows", at=20.0)
+        steps: tuple[tuple[versions.Status, list[str]], ...] = (
+            ("promoted", ["support-shows", "support-b", "support-a"]),
+            ("denied", ["support-a"]),
+            ("gated", ["support-shows", "support-a"]),
+        )
+        for status, expected in steps:
+            versions.set_status(tx, "support-b", status)
+            assert [v.version for v in versions.promoted_stack(tx, "support")] == expected
+
+
 def test_the_newest_proof_of_each_replica_counts(store: Store) -> None:
     good = Proof("v", "r0", "boot-1", True, "equal", {"share": 1.0}, 1.0)
     with store.begin() as tx:
