@@ -18,7 +18,7 @@ from deploy.gateway.asgi import App, Headers, Message, Receive, Scope, Send, rep
 from deploy.gateway.capture import Capture
 from deploy.gateway.config import GatewayConfig, Secrets
 from deploy.gateway.counters import Counters
-from deploy.gateway.demonstrations import Shown, with_pairs
+from deploy.gateway.demonstrations import Shown, asks_for, asks_for_prompt, with_pairs
 from deploy.gateway.ids import uuid7
 from deploy.gateway.plan import Plan
 from deploy.gateway.relay import Relay
@@ -148,9 +148,11 @@ class Server:
     ) -> tuple[str | None, Shown | None]:
         """Who answers, and what is shown before the conversation; where there is none, what the version stands on."""
         shown = pairs.get(version) if pairs and version is not None else None
-        if shown is None or ticket.plan.chat:
+        if shown is None:
+            return version, None
+        if ticket.plan.chat and not asks_for_prompt(ticket.plan.fields):
             return version, shown
-        self._counters.demonstrations.labels("not_chat").inc()
+        self._counters.demonstrations.labels("asks_for_prompt" if ticket.plan.chat else "not_chat").inc()
         return shown.stands_on, None
 
     def _next(
@@ -180,7 +182,7 @@ class Server:
             ticket.send,
             version=asked_for,
             alias=ticket.plan.deployment.alias,
-            asked=ticket.asked if version else Asked(),
+            asked=_asked(ticket, shown) if version else Asked(),
             added=self._headers(ticket, choice, version),
             keep_bytes=self._config.capture.max_response_bytes if self._capture else 0,
             clock=self._clock.monotonic,
@@ -218,7 +220,7 @@ class Server:
         if shown is not None:
             version, fields = shown.stands_on, with_pairs(fields, shown)
             self._counters.demonstrations.labels("inserted").inc()
-        payload = request_for(fields, version, plan.deployment.tenant, ticket.asked, plan.chat)
+        payload = request_for(fields, version, plan.deployment.tenant, _asked(ticket, shown), plan.chat)
         return {**ticket.scope, "headers": with_length(ticket.scope["headers"], len(payload))}, payload
 
     async def _try(
@@ -282,6 +284,13 @@ class Server:
                 attempts=tuple(ticket.attempts),
             )
         )
+
+
+def _asked(ticket: Ticket, shown: Shown | None) -> Asked:
+    """What the server is asked for beyond the client's wishes: of a stream with pairs nothing, for a stream passes as
+    it comes and would hold the ids of the pairs.
+    """
+    return Asked() if shown is not None and asks_for(ticket.plan.fields, "stream") else ticket.asked
 
 
 def _status(relay: Relay, client_left: bool) -> int:
