@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 
 from adapters.decisions import Decision
-from adapters.demonstrations import DemonstrationsConfig, Pair
+from adapters.demonstrations import LONGEST_ID, DemonstrationsConfig, Pair
 from adapters.examples import Example
 from adapters.selection import Selection, digest_of
 from adapters.similarity import cosines, vectors
@@ -102,6 +102,8 @@ def _unfit(example: Example, config: DemonstrationsConfig, shaped: Collection[st
     """Why an example cannot be shown to other users at all; None when it can."""
     if example.exchange_id in shaped:
         return Reason.SHAPED
+    if not 0 < len(example.exchange_id) <= LONGEST_ID:
+        return Reason.TOO_LONG
     turns = _turns(example)
     if len(turns) != 1 or turns[0].role != "user":
         return Reason.SEVERAL_TURNS  # an answer that hangs on what was said before answers nobody else

@@ -206,3 +206,17 @@ def test_bytes_that_are_no_text_are_the_servers_to_judge(world: World) -> None:
     with pytest.raises(UnicodeDecodeError):  # the server of these tests reads JSON too
         run(ask(world.gateway, "POST", CHAT, body, CONTROL))
     assert world.server.asked[-1].body.count(b"\xff") == 1
+
+
+def test_pairs_that_come_late_are_shown_once_they_are_proved(world: World) -> None:
+    artifacts = world.folder / "artifacts"
+    version, _ = put(artifacts, CHAMPION)
+    (artifacts / version).rename(artifacts / "away")
+    assert world.push(route(version)).status == 200
+    world.server.behave = lambda model: None if model in (CHAMPION, "support") else 404
+    world.chat()
+    assert read_by_server(world) == chat(), "the base, with the client's own bytes"
+    (artifacts / "away").rename(artifacts / version)
+    world.tell((version,))
+    world.chat()
+    assert read_by_server(world)["messages"] == [*TURNS, *chat()["messages"]]  # type: ignore[misc]
