@@ -72,12 +72,7 @@ def with_pairs(fields: Fields, shown: Shown) -> Fields:
 
 def asks_for_prompt(fields: Fields) -> bool:
     """Whether a reply would spell out what the server read: other people's words, and that they were there."""
-    return any(asks_for(fields, name) for name in _SPELT)
-
-
-def asks_for(fields: Fields, name: str) -> bool:
-    """Whether a field may mean yes to a server: it reads 1 and "true" as well, so all but null and false does."""
-    return name in fields and bytes(fields[name]) not in _NO
+    return any(name in fields and bytes(fields[name]) not in _NO for name in _SPELT)
 
 
 def by_name(body: bytes, shown: Shown, chat: bool) -> bytes:

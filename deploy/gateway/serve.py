@@ -18,7 +18,7 @@ from deploy.gateway.asgi import App, Headers, Message, Receive, Scope, Send, rep
 from deploy.gateway.capture import Capture
 from deploy.gateway.config import GatewayConfig, Secrets
 from deploy.gateway.counters import Counters
-from deploy.gateway.demonstrations import Shown, asks_for, asks_for_prompt, with_pairs
+from deploy.gateway.demonstrations import Shown, asks_for_prompt, with_pairs
 from deploy.gateway.ids import uuid7
 from deploy.gateway.plan import Plan
 from deploy.gateway.relay import Relay
@@ -182,12 +182,13 @@ class Server:
             ticket.send,
             version=asked_for,
             alias=ticket.plan.deployment.alias,
-            asked=_asked(ticket, shown) if version else Asked(),
+            asked=ticket.asked if version else Asked(),
             added=self._headers(ticket, choice, version),
             keep_bytes=self._config.capture.max_response_bytes if self._capture else 0,
             clock=self._clock.monotonic,
             hold=hold,
             on_fault=lambda place: self._counters.faults.labels(place).inc(),
+            shows=shown is not None,
         )
 
     def _headers(self, ticket: Ticket, choice: Choice, version: str | None) -> Headers:
@@ -220,7 +221,7 @@ class Server:
         if shown is not None:
             version, fields = shown.stands_on, with_pairs(fields, shown)
             self._counters.demonstrations.labels("inserted").inc()
-        payload = request_for(fields, version, plan.deployment.tenant, _asked(ticket, shown), plan.chat)
+        payload = request_for(fields, version, plan.deployment.tenant, ticket.asked, plan.chat)
         return {**ticket.scope, "headers": with_length(ticket.scope["headers"], len(payload))}, payload
 
     async def _try(
@@ -284,13 +285,6 @@ class Server:
                 attempts=tuple(ticket.attempts),
             )
         )
-
-
-def _asked(ticket: Ticket, shown: Shown | None) -> Asked:
-    """What the server is asked for beyond the client's wishes: of a stream with pairs nothing, for a stream passes as
-    it comes and would hold the ids of the pairs.
-    """
-    return Asked() if shown is not None and asks_for(ticket.plan.fields, "stream") else ticket.asked
 
 
 def _status(relay: Relay, client_left: bool) -> int:

@@ -190,14 +190,18 @@ def test_who_asks_for_nothing_of_the_prompt_is_shown_the_pairs(world: World, ask
     assert read_by_server(world)["messages"] == [*TURNS, *chat()["messages"]]  # type: ignore[misc]
 
 
-def test_a_stream_with_pairs_holds_no_ids_of_the_prompt(world: World) -> None:
+def test_a_stream_with_pairs_holds_no_ids_of_the_prompt_and_its_tokens_are_counted(world: World) -> None:
     """Whole replies lose what only the gateway asked for; a stream passes as it comes."""
     serving(world)
-    for yes in (True, 1, "true"):
-        world.chat(stream=yes)
-        assert "return_token_ids" not in read_by_server(world)
-    world.chat(stream=False)
+    reply = world.chat(stream=True)
     assert read_by_server(world)["return_token_ids"] is True
+    assert b"81,82" not in reply.body and b'"prompt_token_ids":null' in reply.body
+    assert b"Hello" in reply.body and reply.body.endswith(b"data: [DONE]\n\n")
+    (exchange,) = world.captured()
+    assert exchange.completion_tokens == 3, "guardrails of pace and length go by it"
+    assert exchange.prompt_tokens == 2
+    world.push(route(CHAMPION, epoch=2))
+    assert b"81,82" in world.chat(stream=True).body, "his own prompt, as ever"
 
 
 def test_bytes_that_are_no_text_are_the_servers_to_judge(world: World) -> None:
