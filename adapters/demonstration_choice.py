@@ -10,14 +10,14 @@ random ones (vote-k: Su et al. 2022, arXiv 2209.01975). Pure: the same examples 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from adapters.decisions import Decision
-from adapters.demonstrations import DemonstrationsConfig, Pair
+from adapters.demonstrations import LONGEST_ID, DemonstrationsConfig, Pair
 from adapters.examples import Example
 from adapters.selection import Selection, digest_of
 from adapters.similarity import cosines, vectors
@@ -39,14 +39,15 @@ class Choice:
     """Exchange id to reason."""
 
 
-def choose_pairs(examples: Sequence[Example], config: DemonstrationsConfig) -> Choice:
-    """At most ``max_pairs`` examples within ``max_characters``, one an identity; none when nothing fits.
+def choose_pairs(examples: Sequence[Example], config: DemonstrationsConfig, shaped: Collection[str] = ()) -> Choice:
+    """At most ``max_pairs`` examples within ``max_characters``, one an identity; none when nothing fits. ``shaped``:
+    exchanges whose answer a picture, a tool or a format made what it was; to the words alone it is not the right one.
 
     The most representative one is read last, next to the question: what stands nearest weighs most (Lu et al. 2022,
     arXiv 2104.08786).
     """
     newest = sorted(examples, key=lambda e: (-e.at, e.exchange_id))
-    left = {e.exchange_id: reason for e in newest if (reason := _unfit(e, config)) is not None}
+    left = {e.exchange_id: reason for e in newest if (reason := _unfit(e, config, shaped)) is not None}
     fit = [e for e in newest if e.exchange_id not in left]
     pool = fit[:MOST_POOL]
     left |= {e.exchange_id: Reason.NOT_DEMONSTRATED for e in fit}
@@ -71,12 +72,14 @@ def choose_pairs(examples: Sequence[Example], config: DemonstrationsConfig) -> C
     return Choice(tuple(reversed(chosen)), left)
 
 
-def demonstrated(selection: Selection, config: DemonstrationsConfig, seed: int) -> tuple[Selection, tuple[Pair, ...]]:
+def demonstrated(
+    selection: Selection, config: DemonstrationsConfig, seed: int, shaped: Collection[str] = ()
+) -> tuple[Selection, tuple[Pair, ...]]:
     """The selection narrowed to what is shown, with its own digest, and the pairs. Hold-outs stay; nothing is replayed.
 
     So a demonstrations version has a buffer as a trained one has: lineage, suspension and "forget this user" go by it.
     """
-    choice = choose_pairs(selection.new, config)
+    choice = choose_pairs(selection.new, config, shaped)
     decisions = tuple(_decision(d, choice) for d in selection.decisions)
     counts = dict(sorted(Counter(f"{d.role}/{d.stage}/{d.reason}" for d in decisions).items()))
     digest = digest_of(choice.chosen, (), (), selection.holdout_old, selection.holdout_new, config, seed)
@@ -95,8 +98,12 @@ def _decision(decision: Decision, choice: Choice) -> Decision:
     return replace(decision, role="out", stage=STAGE, reason=reason)
 
 
-def _unfit(example: Example, config: DemonstrationsConfig) -> Reason | None:
+def _unfit(example: Example, config: DemonstrationsConfig, shaped: Collection[str]) -> Reason | None:
     """Why an example cannot be shown to other users at all; None when it can."""
+    if example.exchange_id in shaped:
+        return Reason.SHAPED
+    if not 0 < len(example.exchange_id) <= LONGEST_ID:
+        return Reason.TOO_LONG
     turns = _turns(example)
     if len(turns) != 1 or turns[0].role != "user":
         return Reason.SEVERAL_TURNS  # an answer that hangs on what was said before answers nobody else

@@ -29,6 +29,8 @@ MOST_PAIRS: Final = 8
 """Pairs of one version at most, whatever the config says: each request pays for all of them."""
 MOST_CHARACTERS: Final = 32_768
 """Characters of all pairs at most, whatever the config says: some 8,000 tokens."""
+LONGEST_ID: Final = 256
+"""Characters of an exchange's id."""
 MOST_BYTES: Final = 8 * MOST_CHARACTERS
 """Bytes of the file that are read: characters take up to six in JSON."""
 
@@ -61,7 +63,7 @@ class DemonstrationsConfig(Frozen):
 class Pair(Frozen):
     """One question and its right answer, from a recorded exchange."""
 
-    exchange_id: Annotated[str, Field(min_length=1, max_length=256)]
+    exchange_id: Annotated[str, Field(min_length=1, max_length=LONGEST_ID)]
     question: Annotated[str, Field(min_length=1)]
     answer: Annotated[str, Field(min_length=1)]
 

@@ -98,7 +98,7 @@ class BufferBuilder:
 
         Raises AnchorsInvalid and OSError.
         """
-        examples, excluded = self._examples(inside, now)
+        examples, excluded, shaped = self._examples(inside, now)
         seed = int(cycle.id.encode().hex()[-12:], 16)
         selection = select(
             examples,
@@ -111,7 +111,7 @@ class BufferBuilder:
         )
         new, pairs = len(selection.new), tuple[Pair, ...]()
         if show is not None:
-            selection, pairs = demonstrated(selection, show, seed)
+            selection, pairs = demonstrated(selection, show, seed, shaped)
         folder = write_buffer(self._artifacts / "buffers", selection)
         counts = {
             "examples": len(examples),
@@ -145,13 +145,15 @@ class BufferBuilder:
         """Where the hold-outs of a cycle's buffer lie."""
         return self._artifacts / "buffers" / str(cycle.data["buffer"]) / "holdout.jsonl"
 
-    def _examples(self, inside: SliceModel | None, now: float) -> tuple[list[Example], set[str]]:
+    def _examples(self, inside: SliceModel | None, now: float) -> tuple[list[Example], set[str], set[str]]:
+        """Examples, ids that are suspended, and ids whose answer more than the kept text made."""
         since = now - self._config.cycle.history_s
         with self._store.read() as read:
             found = exchanges.since(read, self._name, since, now, MOST_EXCHANGES)
             said = feedback.for_exchanges(read, [x.exchange_id for x in found])
             excluded = suspended.all_ids(read)
-        return [self._example(x, said.get(x.exchange_id, []), inside) for x in found if _usable(x)], excluded
+        shaped = {x.exchange_id for x in found if x.sampling is not None and x.sampling.shaped}
+        return [self._example(x, said.get(x.exchange_id, []), inside) for x in found if _usable(x)], excluded, shaped
 
     def _example(self, exchange: Exchange, said: list[Feedback], inside: SliceModel | None) -> Example:
         trusted = [f for f in said if f.trust is not Trust.BARE]

@@ -12,6 +12,8 @@ from streams.events import Exchange, Sampling
 AWAY: Final = (Unreachable, UnknownModel, ControlRefused)
 """Errors that say nothing about a request: the replica was restarted, or has not the candidate again yet."""
 Messages = Sequence[dict[str, str]]
+_SPOKEN: Final = frozenset(("system", "developer", "user", "assistant"))
+"""Roles whose turns are text alone."""
 
 
 class Replier(Protocol):
@@ -56,8 +58,11 @@ def again(exchange: Exchange, max_tokens: int) -> Request:
 
 
 def answered(exchange: Exchange) -> bool:
-    """Whether an exchange can be sent again: it was served, and its text is still here."""
-    return exchange.status < 400 and bool(exchange.messages) and bool(exchange.completion.strip())
+    """Whether an exchange can be sent again: it was served, its text is still here, and no turn of it is a tool's: such
+    a turn names the call that it answers, which is not kept, and a server refuses it without.
+    """
+    spoken = bool(exchange.messages) and all(m.role in _SPOKEN for m in exchange.messages)
+    return exchange.status < 400 and spoken and bool(exchange.completion.strip())
 
 
 def fault_of(error: DriverError) -> str:

@@ -28,7 +28,8 @@ from deploy.kill_query import QUIET, USER_QUERY, UserQueries
 from deploy.rollout import FINAL, LIVE, SHADOWED, STAYS, TABLE, Desired, Phase, RolloutConfig, Signal, desired, move
 from deploy.routes import Split
 from deploy.shadow import before_traffic
-from deploy.verdict import judge, numbers, suspends
+from deploy.verdict import OTHER_RELEASE, judge, numbers, suspends
+from monitors import bets
 from monitors.metrics import Metrics
 from streams.failpoints import failpoint
 
@@ -158,6 +159,8 @@ class Rolling:
             units = evidence.processes.assigned - since
             kill = replace(evidence.kill, query=policy.queries.fires)
             found = judge(phase, evidence.processes, kill, config, units, now - row.changed_at)
+            if row.data.get("stakes", bets.PRIOR) != bets.PRIOR and found.signal is not Signal.KILL_SWITCH:
+                found = replace(found, signal=Signal.VOID, reason=OTHER_RELEASE)
             facts: dict[str, Any] = dict(found.numbers)
             if found.reason == USER_QUERY:
                 facts |= policy.queries.facts
@@ -293,6 +296,8 @@ class Rolling:
             raise Overtaken
         now = self._clock()
         data = {**row.data, "units_at_phase": int(facts.get("units", 0)), "waiting": ""}
+        if phase not in LIVE and target in LIVE:
+            data["stakes"] = bets.PRIOR
         rollouts.update_phase(tx, row.id, phase=target.value, reason=reason, at=now, data=data, ended=target in FINAL)
         entry = {
             "from_phase": phase.value,

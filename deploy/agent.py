@@ -265,8 +265,9 @@ class LocalAgent:
             models = self._drivers[name].models()
         except DriverError as error:
             return ReplicaState(name, False, frozenset(), {}, known.incarnation, error.reason, str(error))
-        models |= {version for version, below in known.shown.items() if below in models}
-        known.proved = {version: ok for version, ok in known.proved.items() if version in models}
+        # copies, because a gate loads and proves on its own thread
+        models |= {version for version, below in known.shown.copy().items() if below in models}
+        known.proved = {version: ok for version, ok in known.proved.copy().items() if version in models}
         self._tell(name)
         return ReplicaState(name, True, models, dict(known.proved), known.incarnation)
 

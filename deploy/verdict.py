@@ -64,10 +64,14 @@ VOIDS: Final[Mapping[str, str]] = MappingProxyType(
     {"sample_ratio": "sample_ratio_mismatch", "feedback_rate": "feedback_rate_differs"}
 )
 """Process that voids the comparison to the reason that it gives."""
-VOID_REASONS: Final = frozenset(VOIDS.values())
+OTHER_RELEASE: Final = "evidence_of_another_release"
+"""Reason for which a rollout ends that met users under a release with other stakes. Its units folded anew would be a
+second chance at the same level: wrong verdicts would be as likely as alpha twice.
+"""
+VOID_REASONS: Final = frozenset((*VOIDS.values(), OTHER_RELEASE))
 PROMOTING: Final = frozenset({"non_inferior_small", "non_inferior_half", "superior_in_slice"})
 """Processes that lead a step up; the others lead back or void."""
-REASONS: Final = frozenset(HARM_REASONS.values()) | KILL_REASONS | VOID_REASONS | WAIT_REASONS | PASS_REASONS
+REASONS: Final = frozenset((*HARM_REASONS.values(), *VOIDS.values())) | KILL_REASONS | WAIT_REASONS | PASS_REASONS
 """Every reason that ``judge`` can give; docs/decisions.md says what each means."""
 
 

@@ -40,7 +40,7 @@ STAKE_WEIGHTS = (0.06, 0.47, 0.21, 0.20, 0.06)
 half again too large costs an eighth of the growth and brings the median forward by more). Chosen on made-up losses of
 5, 10 and 20 points at shares of 10 and 50 %, for the worst ratio of a median to its bar; with .03 at each end, losses
 of 3 points are found a fifth later and disasters a twentieth."""
-_PRIOR = " ".join(f"{g}:{w}" for g, w in zip(STAKES, STAKE_WEIGHTS, strict=True))
+PRIOR = " ".join(f"{g}:{w}" for g, w in zip(STAKES, STAKE_WEIGHTS, strict=True))
 """What a stored wealth was bet with: the same wealth under other weights would be evidence that nobody won."""
 LOG_WEIGHTS = tuple(math.log(w) for w in STAKE_WEIGHTS)
 CAUTION = 0.8
@@ -90,7 +90,7 @@ class ContrastState:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
-        return {**asdict(self), "log_wealth": list(self.log_wealth), "stakes": _PRIOR}
+        return {**asdict(self), "log_wealth": list(self.log_wealth), "stakes": PRIOR}
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> ContrastState:
@@ -102,8 +102,8 @@ class ContrastState:
         wealth = tuple(float(w) for w in stored["log_wealth"])
         if len(wealth) != len(STAKES):
             raise ValueError(f"expected {len(STAKES)} log-wealths, got {len(wealth)}: stored by another release")
-        if stored.get("stakes") != _PRIOR:
-            raise ValueError(f"expected wealth on {_PRIOR}, got {stored.get('stakes')}: stored by another release")
+        if stored.get("stakes") != PRIOR:
+            raise ValueError(f"expected wealth on {PRIOR}, got {stored.get('stakes')}: stored by another release")
         rest: dict[str, Any] = {key: value for key, value in stored.items() if key not in ("log_wealth", "stakes")}
         return cls(log_wealth=wealth, **rest)
 

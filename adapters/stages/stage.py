@@ -37,6 +37,7 @@ class Reason(StrEnum):
     HOLDOUT_FULL = "holdout_full"
     NOT_DEMONSTRATED = "not_demonstrated"
     SEVERAL_TURNS = "several_turns"
+    SHAPED = "shaped"
     REDACTED = "redacted"
     TOO_LONG = "too_long"
 

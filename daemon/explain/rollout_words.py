@@ -93,6 +93,10 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
             "One arm is rated far more often than the other (e {e_feedback_rate}, limit {needs_void}): who speaks "
             "depends on the arm, so the rewards cannot be compared."
         ),
+        "evidence_of_another_release": (
+            "This release bets with other stakes than the one under which users met the candidate. Its units counted "
+            "anew would be a second chance at the same level, so there is no verdict on them."
+        ),
         "sample_ratio_mismatch": (
             "The arms are not as large as they were drawn (e {e_sample_ratio}, limit {needs_void}): something lets "
             "sessions of one arm go missing, so the comparison means nothing."

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import inspect, select, update
+from sqlalchemy import JSON, Boolean, column, inspect, select, table, update
 from sqlalchemy.engine import Connection
 
 from daemon.store import tables
@@ -26,11 +26,19 @@ class Step:
     apply: Callable[[Connection], None]
 
 
-def _nothing(_conn: Connection) -> None:
-    """Rows of the older version read as they are; the newer ones hold what an older homeostat would refuse."""
+def _stakes(conn: Connection) -> None:
+    """Rollouts that users meet are marked with what their evidence was bet with until now. Other rows read as they are;
+    the newer ones hold what an older homeostat would refuse.
+    """
+    rollouts = table("rollouts", column("id"), column("phase"), column("active", Boolean), column("data", JSON))
+    met = ("canary_small", "canary_half", "awaiting_promotion", "probation")
+    live = select(rollouts.c.id, rollouts.c.data).where(rollouts.c.active, rollouts.c.phase.in_(met))
+    for name, data in conn.execute(live).all():
+        marked = {**data, "stakes": "0.03:0.1 0.075:0.42 0.15:0.28 0.28:0.16 0.6:0.04"}
+        conn.execute(update(rollouts).where(rollouts.c.id == name).values(data=marked))
 
 
-STEPS: Final[tuple[Step, ...]] = (Step(3, "exchanges with their sampling", _nothing),)
+STEPS: Final[tuple[Step, ...]] = (Step(3, "exchanges with their sampling", _stakes),)
 """In order, without a gap, up to ``tables.SCHEMA_VERSION``. Version 1 was never released."""
 
 

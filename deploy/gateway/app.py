@@ -233,6 +233,7 @@ class Gateway:
         except msgspec.MsgspecError:
             await answer(send, 422, error("body: a list of version names expected", "BadRequestError", 422, "body"))
             return
+        self._holder.read_again()  # a proof reads the pairs too
         await answer(send, 200, {"proved": sorted(self._server.proved)})
 
     def state(self) -> dict[str, object]:

@@ -48,7 +48,8 @@ class Counters:
         )
         self.demonstrations = Counter(
             "homeostat_gateway_demonstrations_total",
-            "Requests to a version that shows examples: with them (inserted), or answered without (not_chat, refused).",
+            "Requests to a version that shows examples: with them (inserted), or answered without (not_chat, "
+            "asks_for_prompt, refused).",
             ("outcome",),
             registry=registry,
         )

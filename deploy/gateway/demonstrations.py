@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 MOST: Final = 16
 """Versions whose pairs are remembered; a host serves four at a time."""
 _SYSTEM: Final = frozenset(("system", "developer"))
+_SPELT: Final = ("return_token_ids", "prompt_logprobs", "echo")
+"""Fields of a request that ask for its prompt again, as ids or as text."""
+_NO: Final = frozenset((b"null", b"false"))
 
 
 class _Turn(msgspec.Struct):
@@ -60,11 +63,16 @@ def with_pairs(fields: Fields, shown: Shown) -> Fields:
         messages = _messages.decode(raw) if raw is not None else []
         while at < len(messages) and _turn.decode(messages[at]).role in _SYSTEM:
             at += 1
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeError):
         return fields
     if not messages:
         return fields
     return {**fields, "messages": msgspec.Raw(_encoder.encode([*messages[:at], *shown.turns, *messages[at:]]))}
+
+
+def asks_for_prompt(fields: Fields) -> bool:
+    """Whether a reply would spell out what the server read: other people's words, and that they were there."""
+    return any(name in fields and bytes(fields[name]) not in _NO for name in _SPELT)
 
 
 def by_name(body: bytes, shown: Shown, chat: bool) -> bytes:

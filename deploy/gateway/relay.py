@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from deploy.gateway.asgi import Headers, Message, Send, header, with_length
-from deploy.gateway.rewrite import Asked, hider, whole_reply
+from deploy.gateway.rewrite import Asked, hider, whole_reply, without_prompt_ids
 
 
 class Relay:
@@ -31,7 +31,10 @@ class Relay:
         clock: Callable[[], float],
         hold: Callable[[int, bytes], bool],
         on_fault: Callable[[str], None],
+        shows: bool = False,
     ) -> None:
+        """``shows``: the server read more than the client sent, so the ids of its prompt are not for him."""
+        self._shows = shows
         self._send = send
         self._hider = hider(version, alias) if version else None
         self._alias = alias
@@ -67,6 +70,8 @@ class Relay:
             self.finished = True
         if self._hider is not None:
             shown = self._hider.chunk(data)
+            if self._shows:
+                shown = without_prompt_ids(shown)
             if shown is not data:
                 message = {**message, "body": shown}
         return self._send(message)

@@ -7,6 +7,7 @@ cannot occur inside a JSON string, so replacing these bytes is exact.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +20,7 @@ _top = msgspec.json.Decoder(Fields)
 _any = msgspec.json.Decoder()
 _bool = msgspec.json.Decoder(bool | None)
 _encoder = msgspec.json.Encoder()
+_PROMPT_IDS = re.compile(rb'"prompt_token_ids":\s*\[[^\]]*\]')
 _TRUE = msgspec.Raw(b"true")
 _ZERO = msgspec.Raw(b"0")
 
@@ -97,6 +99,11 @@ class NameHider:
 def hider(version: str, alias: str) -> NameHider:
     """The hider of a pair; only versions that were routed come here, so few are enough."""
     return NameHider(version, alias)
+
+
+def without_prompt_ids(data: bytes) -> bytes:
+    """A piece of a stream without the ids of what the server read; servers send an event in one piece."""
+    return _PROMPT_IDS.sub(b'"prompt_token_ids":null', data) if b'"prompt_token_ids"' in data else data
 
 
 def whole_reply(data: bytes, alias: str, asked: Asked) -> bytes:

@@ -127,6 +127,14 @@ class RouteHolder:
             self._held = held
             return adoption
 
+    def read_again(self) -> None:
+        """Read the pairs of the table in force once more: what could not be read when it was adopted may be there."""
+        held = self._held
+        shown = NOTHING if held is None else self._shown(held.file)
+        with self._lock:
+            if held is not None and self._held is held:
+                self._held = replace(held, shown=shown)
+
     def lease_live(self, alias: str) -> bool:
         """Whether the share of an alias may be used at this instant."""
         held = self._held

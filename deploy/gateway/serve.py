@@ -18,7 +18,7 @@ from deploy.gateway.asgi import App, Headers, Message, Receive, Scope, Send, rep
 from deploy.gateway.capture import Capture
 from deploy.gateway.config import GatewayConfig, Secrets
 from deploy.gateway.counters import Counters
-from deploy.gateway.demonstrations import Shown, with_pairs
+from deploy.gateway.demonstrations import Shown, asks_for_prompt, with_pairs
 from deploy.gateway.ids import uuid7
 from deploy.gateway.plan import Plan
 from deploy.gateway.relay import Relay
@@ -148,9 +148,11 @@ class Server:
     ) -> tuple[str | None, Shown | None]:
         """Who answers, and what is shown before the conversation; where there is none, what the version stands on."""
         shown = pairs.get(version) if pairs and version is not None else None
-        if shown is None or ticket.plan.chat:
+        if shown is None:
+            return version, None
+        if ticket.plan.chat and not asks_for_prompt(ticket.plan.fields):
             return version, shown
-        self._counters.demonstrations.labels("not_chat").inc()
+        self._counters.demonstrations.labels("asks_for_prompt" if ticket.plan.chat else "not_chat").inc()
         return shown.stands_on, None
 
     def _next(
@@ -186,6 +188,7 @@ class Server:
             clock=self._clock.monotonic,
             hold=hold,
             on_fault=lambda place: self._counters.faults.labels(place).inc(),
+            shows=shown is not None,
         )
 
     def _headers(self, ticket: Ticket, choice: Choice, version: str | None) -> Headers:

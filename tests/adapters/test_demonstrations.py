@@ -70,6 +70,13 @@ def test_every_example_that_is_not_shown_has_its_reason_and_an_identity_shows_on
     assert set(found.left) == {e.exchange_id for e in (*odd, *mine)} - {found.chosen[0].exchange_id}
 
 
+def test_an_exchange_of_a_producer_that_cannot_be_named_or_was_shaped_is_not_shown() -> None:
+    odd = [replace(asked(1, 0), exchange_id="x" * 257), replace(asked(2, 0), exchange_id=""), asked(3, 0)]
+    found = choose_pairs([*odd, asked(4, 1)], CONFIG, {odd[2].exchange_id})
+    assert [e.exchange_id for e in found.chosen] == [asked(4, 1).exchange_id]
+    assert [found.left[e.exchange_id] for e in odd] == [Reason.TOO_LONG, Reason.TOO_LONG, Reason.SHAPED]
+
+
 def test_a_question_is_what_its_user_asked_wherever_the_system_speaks() -> None:
     turns = (("system", "be kind"), ("user", TOPICS[0]), ("system", "be brief"))
     asks = replace(asked(1, 0), messages=tuple(Message(role=role, content=text) for role, text in turns))

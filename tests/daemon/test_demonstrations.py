@@ -24,7 +24,7 @@ from daemon.store import Store, alarms, buffers, cycles, denials, jobs, ledger, 
 from daemon.version_rows import adapter_of, row_of
 from deploy.rollout import FINAL, Phase
 from streams.codec import encode_exchange, encode_feedback
-from streams.events import FeedbackKind, Message, Trust
+from streams.events import FeedbackKind, Message, Sampling, Trust
 from streams.sqlite_sink import SqliteSink
 from tests.adapters.samples import write_base
 from tests.daemon.events import exchange
@@ -114,7 +114,7 @@ class Demos:
         assert told is not None
         return " ".join((told.title, told.decided.words, *told.next, *told.notes))
 
-    def record(self, new: int = 150, old: int = 150, first: int = 0) -> None:
+    def record(self, new: int = 150, old: int = 150, first: int = 0, sampling: Sampling | None = None) -> None:
         """Old questions that were confirmed, new ones that were corrected, each by somebody else. The third exchange
         raises the input alarm ``a1`` (the bench's watch does).
         """
@@ -131,6 +131,7 @@ class Demos:
                 messages=(Message(role="user", content=prompt),),
                 completion=reply,
                 identity=f"person{n}",
+                sampling=sampling,
                 received_at=at,
                 dispatched_at=at,
                 completed_at=at + 0.1,
@@ -330,6 +331,14 @@ def test_examples_that_cannot_be_shown_lead_on_to_training(make: MakeDemos) -> N
     stopped = shown(demos, phase="stopped")
     assert stopped.reason == "no_demonstrations" and "version" not in stopped.data
     assert demos.tick_until("training", "the next cycle").data["passed_over"] == ["demonstrations_too_few"]
+
+
+@pytest.mark.slow
+def test_answers_that_a_tool_a_picture_or_a_format_made_are_not_shown(make: MakeDemos) -> None:
+    demos = make()
+    demos.record(sampling=Sampling(shaped=True))
+    found = demos.tick_until("training", "the training")
+    assert found.data["passed_over"] == ["demonstrations_too_few"]
 
 
 @pytest.mark.slow

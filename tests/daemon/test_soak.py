@@ -13,7 +13,7 @@ from daemon.store import Store, exchanges, ledger
 from deploy.driver_errors import ControlRefused, DriverError, NotFinite, ServerFailed, UnknownModel, Unreachable
 from deploy.rollout import Phase
 from monitors.metrics import Metrics
-from streams.events import Sampling
+from streams.events import Message, Sampling
 from tests.daemon.events import exchange
 from tests.daemon.fake_replier import FakeReplier, Say, mirrored
 from tests.daemon.loop_bench import NEW, LoopBench
@@ -195,3 +195,14 @@ def test_a_soak_that_fails_once_and_then_passes_goes_on(tmp_path: Path, store: S
 
 def test_synthetic_requests_fit_into_a_small_context() -> None:
     assert all(sum(len(m["content"].encode()) for m in one.messages) <= 128 for one in SYNTHETIC)
+
+
+def test_what_a_tool_said_is_not_sent_again(store: Store) -> None:
+    """A server refuses such a turn without the call that it answers, and the candidate would be denied for it."""
+    said = [Message(role=role, content="question") for role in ("user", "assistant", "tool")]
+    with store.begin() as tx:
+        exchanges.insert_new(tx, [exchange(n, messages=tuple(said[: 1 + n % 3])) for n in range(9)])
+    replier = FakeReplier()
+    task = soaking(store, replier)
+    assert wait_until(lambda: task.result(NEW, 16), 5.0, "the soak") == Soaked("", len(SYNTHETIC), 6)
+    assert all(m["role"] != "tool" for one in replier.requests for m in one.messages)

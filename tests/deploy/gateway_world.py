@@ -125,7 +125,7 @@ class FakeServer:
             await _json(send, behaviour, {"error": {"message": message, "code": behaviour}})
             return
         if request.get("stream"):
-            await _stream(send, model)
+            await _stream(send, model, bool(request.get("return_token_ids")))
             return
         choice: dict[str, Any] = {
             "index": 0,
@@ -156,11 +156,15 @@ async def _json(send: Send, status: int, content: object) -> None:
     await send({"type": "http.response.body", "body": data})
 
 
-async def _stream(send: Send, model: str) -> None:
+async def _stream(send: Send, model: str, ids: bool) -> None:
     headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     for text, finish in (("Hello", None), (" there", None), ("", "stop")):
-        piece = {"model": model, "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": finish}]}
+        choice: dict[str, Any] = {"index": 0, "delta": {"content": text}, "finish_reason": finish}
+        piece: dict[str, Any] = {"model": model, "choices": [choice]}
+        if ids:
+            choice["token_ids"] = [7]
+            piece["prompt_token_ids"] = [81, 82] if text == "Hello" else None
         data = b"data: " + json.dumps(piece, separators=(",", ":")).encode() + b"\n\n"
         await send({"type": "http.response.body", "body": data, "more_body": True})
     await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": False})

@@ -128,6 +128,7 @@ def test_the_pairs_are_read_by_the_engine_and_the_exchange_is_the_clients_own(ho
     assert with_pairs["usage"]["prompt_tokens"] > 2 * plain["usage"]["prompt_tokens"]
     streamed = host.ask("where is parcel 7", stream=True).text
     assert below not in streamed and f'"model":"{ALIAS}"' in streamed.replace('": "', '":"')
+    assert "prompt_token_ids" not in streamed.replace('"prompt_token_ids":null', "") and '"token_ids"' in streamed
     completion = {"model": ALIAS, "prompt": "where is", "max_tokens": 2, "temperature": 0}
     assert httpx.post(f"{host.server.url}/v1/completions", json=completion, timeout=60.0, trust_env=False).is_success
     host.route(below)

@@ -171,3 +171,56 @@ def test_no_more_versions_are_remembered_than_a_host_needs(tmp_path: Path) -> No
     assert all(shelf.of(name) is not None for name in names)
     assert len(shelf._known) == MOST and not faults  # pyright: ignore[reportPrivateUsage]
     assert shelf.of("support-ffffffffffff") is None
+
+
+@pytest.mark.parametrize("asked", [{"return_token_ids": True}, {"prompt_logprobs": 0}, {"echo": True}])
+def test_who_asks_what_the_server_read_is_answered_without_the_pairs(world: World, asked: dict[str, object]) -> None:
+    """The server would spell out other people's words to him, and his arm with them."""
+    serving(world)
+    assert world.chat(None, **asked).status == 200
+    assert read_by_server(world)["messages"] == chat()["messages"] and read_by_server(world)["model"] == CHAMPION
+    assert world.captured()[0].version == CHAMPION
+    assert world.counted("demonstrations_total", outcome="asks_for_prompt") == 1
+
+
+@pytest.mark.parametrize("asked", [{"return_token_ids": False}, {"prompt_logprobs": None}, {"echo": False}])
+def test_who_asks_for_nothing_of_the_prompt_is_shown_the_pairs(world: World, asked: dict[str, object]) -> None:
+    serving(world)
+    assert world.chat(None, **asked).status == 200
+    assert read_by_server(world)["messages"] == [*TURNS, *chat()["messages"]]  # type: ignore[misc]
+
+
+def test_a_stream_with_pairs_holds_no_ids_of_the_prompt_and_its_tokens_are_counted(world: World) -> None:
+    """Whole replies lose what only the gateway asked for; a stream passes as it comes."""
+    serving(world)
+    reply = world.chat(stream=True)
+    assert read_by_server(world)["return_token_ids"] is True
+    assert b"81,82" not in reply.body and b'"prompt_token_ids":null' in reply.body
+    assert b"Hello" in reply.body and reply.body.endswith(b"data: [DONE]\n\n")
+    (exchange,) = world.captured()
+    assert exchange.completion_tokens == 3, "guardrails of pace and length go by it"
+    assert exchange.prompt_tokens == 2
+    world.push(route(CHAMPION, epoch=2))
+    assert b"81,82" in world.chat(stream=True).body, "his own prompt, as ever"
+
+
+def test_bytes_that_are_no_text_are_the_servers_to_judge(world: World) -> None:
+    version = serving(world)
+    body = b'{"model":"%s","messages":[{"role":"\xff","content":"x"}]}' % version.encode()
+    with pytest.raises(UnicodeDecodeError):  # the server of these tests reads JSON too
+        run(ask(world.gateway, "POST", CHAT, body, CONTROL))
+    assert world.server.asked[-1].body.count(b"\xff") == 1
+
+
+def test_pairs_that_come_late_are_shown_once_they_are_proved(world: World) -> None:
+    artifacts = world.folder / "artifacts"
+    version, _ = put(artifacts, CHAMPION)
+    (artifacts / version).rename(artifacts / "away")
+    assert world.push(route(version)).status == 200
+    world.server.behave = lambda model: None if model in (CHAMPION, "support") else 404
+    world.chat()
+    assert read_by_server(world) == chat(), "the base, with the client's own bytes"
+    (artifacts / "away").rename(artifacts / version)
+    world.tell((version,))
+    world.chat()
+    assert read_by_server(world)["messages"] == [*TURNS, *chat()["messages"]]  # type: ignore[misc]

@@ -28,6 +28,7 @@ from daemon.store.migrations import STEPS, Step, due, take, version_of
 from daemon.store.open import StoreVersionError
 from deploy.rollout import RolloutConfig
 from deploy.shadow import Score
+from monitors import bets
 from tests.daemon import events
 
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -100,6 +101,16 @@ def test_what_an_older_version_stored_is_read(tmp_path: Path, path: Path) -> Non
                 Score(1, "x2", "i2", True, False),
             ]
         store.close()
+
+
+def test_a_rollout_that_users_meet_is_marked_with_the_stakes_of_the_older_version(tmp_path: Path) -> None:
+    store = Store.open(written(tmp_path, SCHEMAS / "2.sql"))
+    with store.read() as read:
+        active = rollouts.active(read, "support")
+    store.close()
+    assert active is not None and active.phase == "canary_small"
+    assert active.data["stakes"] == "0.03:0.1 0.075:0.42 0.15:0.28 0.28:0.16 0.6:0.04"
+    assert active.data["stakes"] != bets.PRIOR
 
 
 # ------------------------------------------------------------------------------------------- steps that are made up
