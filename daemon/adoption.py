@@ -126,7 +126,8 @@ def _take_over(
         stack = [v.version for v in versions.promoted_stack(tx, deployment)]
         left = left_on_host(stack, file.reason, route.wanted, None if before is None else before.wanted)
     for version in dict.fromkeys((*missed, *left)):
-        if version in served or denials.is_denied(tx, version):
+        known = versions.get(tx, version)
+        if version in served or known is None or known.kind == "identity" or denials.is_denied(tx, version):
             continue
         deny(tx, deployment, version, f"rolled_back:{reason}"[:100], _actor(file), now)
         data = {"from": version, "to": route.wanted, "epoch": file.epoch, "adopted": True}

@@ -70,8 +70,12 @@ class Routing:
         """Take over what lies on the host, when it is newer than what we hold; the generation after that."""
         with self._lock:
             if found is not None and found.epoch > self.epoch:
-                self._hold(found, found.route(self._alias))
+                before, now = self._route, found.route(self._alias)
+                self._hold(found, now)
                 self.generation += 1
+                if left_by(found.reason) and before is not None and now is not None and before.wanted != now.wanted:
+                    # its own step may have begun below what served when we last looked
+                    self._missed = (*self._missed, *(v for v in (before.wanted,) if v is not None))
             return self.generation
 
     @property

@@ -64,7 +64,7 @@ def go_back(
                 f"{target} is not resident on every replica: it must be loaded and proved before it can serve",
             )
         gone = (*standing.leaving(left, target, named=to is not None), *routing.unrecorded)
-        gone = tuple(version for version in dict.fromkeys(gone) if version != target)
+        gone = tuple(version for version in dict.fromkeys(gone) if version not in (target, standing.identity))
         try:
             ack = routing.serve(
                 serves,
@@ -89,8 +89,10 @@ def _resident(seen: Observation, version: str | None) -> bool:
 
 
 def _held(seen: Observation, version: str) -> bool:
-    """Whether some replica can serve it at once; the others load it at the next tick."""
-    return any(r.alive and version in r.models for r in seen.replicas)
+    """Whether some replica can serve it at once; the others load it at the next tick. What is loaded counts unproved only
+    where nothing was proved yet, as after a restart of the agent.
+    """
+    return any(r.alive and version in r.models and r.proved.get(version, not r.proved) for r in seen.replicas)
 
 
 def _named(route: Route) -> tuple[str | None, ...]:

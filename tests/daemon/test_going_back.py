@@ -141,6 +141,33 @@ def test_a_route_written_over_an_unrecorded_rollback_takes_nothing_from_it(
     assert denied(bench) == {NEW, OLD}
 
 
+def test_two_steps_at_the_host_between_two_looks_are_both_recorded_by_the_next_rollback(
+    bench: LoopBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller = started(bench, OLDEST, OLD, NEW)
+    bench.host.write_route(route_file(7, OLD, f"rollback:{NEW}"))
+    bench.host.write_route(route_file(9, OLDEST, f"rollback:{OLD}"))
+    with monkeypatch.context() as patch:
+        patch.setattr(fences, "adopt", fails)
+        with pytest.raises(StoreUnavailable):
+            controller.tick()
+    controller.rollback(ME, None, False)
+    assert serving(bench) == IDENTITY
+    assert denied(bench) == {NEW, OLD, OLDEST}
+
+
+def test_a_rollback_passes_over_what_is_loaded_and_not_proved(bench: LoopBench) -> None:
+    controller = started(bench, OLDEST, OLD, NEW)
+    for replica in bench.host.replicas:
+        del replica.proved[OLD]
+    controller.tick()
+    for replica in bench.host.replicas:
+        replica.proved = {**replica.proved, OLD: False}
+    bench.host.without_effect.add(OLD)
+    controller.tick()
+    assert controller.rollback(ME, None, False)["to"] == IDENTITY
+
+
 def test_an_approval_is_not_taken_back_by_a_later_rollback(bench: LoopBench) -> None:
     controller = started(bench, OLDEST, OLD, NEW)
     controller.rollback(ME, None, False)

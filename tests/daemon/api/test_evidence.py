@@ -19,7 +19,7 @@ from daemon.store import exchanges as exchange_rows
 from daemon.store.alarms import AlarmRow
 from deploy.kill_query import HOLD_REASONS
 from deploy.verdict import REASONS as VERDICTS
-from deploy.verdict import VOID_REASONS, VOIDS
+from deploy.verdict import VOIDS
 from tests.daemon.events import exchange
 from tests.daemon.events import feedback as said
 from tests.daemon.fakes import FakeController
@@ -77,7 +77,7 @@ def test_a_harmful_candidate_is_explained_with_the_numbers_that_ended_it(api: Te
     assert len({len(line) for line in document["path"]["log10_e"].values()} | {len(document["path"]["units"])}) == 1
 
 
-@pytest.mark.parametrize("reason", sorted(VOID_REASONS))
+@pytest.mark.parametrize("reason", sorted(VOIDS.values()))
 def test_a_void_comparison_names_the_limit_that_it_crossed(api: TestClient, store: Store, reason: str) -> None:
     record_rollout(store, good=0.6, bad=0.6, units=5)
     with store.begin() as tx:
