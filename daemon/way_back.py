@@ -89,8 +89,8 @@ def _resident(seen: Observation, version: str | None) -> bool:
 
 
 def _held(seen: Observation, version: str) -> bool:
-    """Whether some replica can serve it at once; the others load it at the next tick. What is loaded counts unproved only
-    where nothing was proved yet, as after a restart of the agent.
+    """Whether some replica can serve it at once; the others load it at the next tick. What is loaded and not proved
+    counts only where nothing was proved yet, as after a restart of the agent.
     """
     return any(r.alive and version in r.models and r.proved.get(version, not r.proved) for r in seen.replicas)
 
