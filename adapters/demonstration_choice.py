@@ -22,7 +22,7 @@ from adapters.examples import Example
 from adapters.selection import Selection, digest_of
 from adapters.similarity import cosines, vectors
 from adapters.stages.stage import Reason
-from streams.events import Message
+from streams.events import SYSTEM_ROLES, Message
 from streams.redact import was_redacted
 
 STAGE: Final = "demonstrations"
@@ -117,7 +117,7 @@ def _unfit(example: Example, config: DemonstrationsConfig, shaped: Collection[st
 
 
 def _turns(example: Example) -> list[Message]:
-    return [m for m in example.messages if m.role not in ("system", "developer")]
+    return [m for m in example.messages if m.role not in SYSTEM_ROLES]
 
 
 def _pair(example: Example) -> Pair:

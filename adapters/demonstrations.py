@@ -23,6 +23,7 @@ from adapters.durable import write_file
 from adapters.job import Name
 from adapters.manifest import MANIFEST_NAME, FileEntry, Manifest, ManifestInvalid, list_files, make_manifest
 from adapters.manifest import read_manifest as read_sealed
+from streams.events import SYSTEM_ROLES
 
 DEMONSTRATIONS_NAME: Final = "demonstrations.json"
 MOST_PAIRS: Final = 8
@@ -95,7 +96,7 @@ class Demonstrations(Frozen):
 
     def before(self, messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
         """The conversation that an engine reads: system messages, pairs, then everything else."""
-        at = next((i for i, m in enumerate(messages) if m["role"] not in ("system", "developer")), len(messages))
+        at = next((i for i, m in enumerate(messages) if m["role"] not in SYSTEM_ROLES), len(messages))
         return [*messages[:at], *self.turns(), *messages[at:]]
 
     def to_bytes(self) -> bytes:

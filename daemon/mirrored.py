@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from deploy.driver_errors import ControlRefused, DriverError, UnknownModel, Unreachable
-from streams.events import Exchange, Sampling
+from streams.events import SYSTEM_ROLES, Exchange, Sampling
 
 AWAY: Final = (Unreachable, UnknownModel, ControlRefused)
 """Errors that say nothing about a request: the replica was restarted, or has not the candidate again yet."""
 Messages = Sequence[dict[str, str]]
-_SPOKEN: Final = frozenset(("system", "developer", "user", "assistant"))
+_SPOKEN: Final = SYSTEM_ROLES | {"user", "assistant"}
 """Roles whose turns are text alone."""
 
 

@@ -7,7 +7,7 @@ Times are wall-clock seconds since the epoch (UTC), durations are seconds, token
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -40,6 +40,10 @@ class FeedbackKind(StrEnum):
     CORRECTION = "correction"
     PREFERENCE = "preference"
     OUTCOME = "outcome"
+
+
+SYSTEM_ROLES: Final = frozenset(("system", "developer"))
+"""Roles of messages that say how to answer, and are no turn of the conversation."""
 
 
 class Message(Frozen):

@@ -20,11 +20,11 @@ import msgspec
 from adapters.demonstrations import Demonstrations, DemonstrationsInvalid, holds_demonstrations, read_demonstrations
 from deploy.gateway.rewrite import Fields, parse
 from deploy.routes import RouteFile
+from streams.events import SYSTEM_ROLES
 
 log = logging.getLogger(__name__)
 MOST: Final = 16
 """Versions whose pairs are remembered; a host serves four at a time."""
-_SYSTEM: Final = frozenset(("system", "developer"))
 _SPELT: Final = ("return_token_ids", "prompt_logprobs", "echo")
 """Fields of a request that ask for its prompt again, as ids or as text."""
 _NO: Final = frozenset((b"null", b"false"))
@@ -61,7 +61,7 @@ def with_pairs(fields: Fields, shown: Shown) -> Fields:
     raw, at = fields.get("messages"), 0
     try:
         messages = _messages.decode(raw) if raw is not None else []
-        while at < len(messages) and _turn.decode(messages[at]).role in _SYSTEM:
+        while at < len(messages) and _turn.decode(messages[at]).role in SYSTEM_ROLES:
             at += 1
     except (msgspec.MsgspecError, UnicodeError):
         return fields

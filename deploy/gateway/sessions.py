@@ -14,6 +14,8 @@ from hashlib import blake2b
 
 import msgspec
 
+from streams.events import SYSTEM_ROLES
+
 _PLAIN = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 """Keys of another form (mail addresses, control characters, novels) are hashed: a key is stored with every event."""
 
@@ -95,7 +97,7 @@ def _opening(body: Mapping[str, msgspec.Raw]) -> tuple[bytes, bytes]:
         messages = _messages.decode(raw)
     except msgspec.MsgspecError:
         return b"", bytes(raw)
-    system = next((bytes(m.content) for m in messages if m.role in ("system", "developer")), b"")
+    system = next((bytes(m.content) for m in messages if m.role in SYSTEM_ROLES), b"")
     user = next((bytes(m.content) for m in messages if m.role == "user"), b"")
     return system, user
 
