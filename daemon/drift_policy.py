@@ -1,7 +1,8 @@
 """From an alarm to what is done about it, as a table: the first row that fits is taken, its actions tried in turn.
 
-An action that nobody built, or that was taken already, is passed over with a name for it, never silently; what is left
-at the end is to tell people. Nothing here starts anything: ``daemon.cycle.choose`` does, after its own reasons to wait.
+An action that the config leaves out, or that was taken already, is passed over with a name for it, never silently;
+what is left at the end is to tell people. Nothing here starts anything: ``daemon.cycle.choose`` does, after its own
+reasons to wait.
 """
 
 from __future__ import annotations

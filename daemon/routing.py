@@ -70,12 +70,13 @@ class Routing:
         """Take over what lies on the host, when it is newer than what we hold; the generation after that."""
         with self._lock:
             if found is not None and found.epoch > self.epoch:
-                before, now = self._route, found.route(self._alias)
-                self._hold(found, now)
+                before = None if self._route is None else self._route.wanted
+                self._hold(found, found.route(self._alias))
                 self.generation += 1
-                if left_by(found.reason) and before is not None and now is not None and before.wanted != now.wanted:
+                moved = self._route is not None and self._route.wanted != before
+                if moved and before is not None and left_by(found.reason):
                     # its own step may have begun below what served when we last looked
-                    self._missed = (*self._missed, *(v for v in (before.wanted,) if v is not None))
+                    self._missed = (*self._missed, before)
             return self.generation
 
     @property

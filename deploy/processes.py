@@ -145,11 +145,6 @@ def weighted_e(logs: Mapping[str, tuple[float, float]]) -> float:
     return sum([weight * math.exp(min(log, 700.0)) for weight, log in logs.values()])
 
 
-def harm_e(state: Processes) -> float:
-    """Weighted harm evidence of a state."""
-    return weighted_e(harm_logs(state))
-
-
 def feedback_log_e(state: Processes) -> float:
     """Log e-value against "the arms are rated equally often, give or take a factor of 2"."""
     return bets.log_mean_exp((owner.log_e(state.feedback_more), owner.log_e(state.feedback_less)))

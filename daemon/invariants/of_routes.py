@@ -119,9 +119,9 @@ def _left_by_name(facts: Facts) -> Iterator[str]:
         old, new = before.file.route(facts.alias), after.file.route(facts.alias)
         if old is None or new is None or after.seen or not after.file.reason.startswith("rollback:"):
             continue
-        for version in (old.wanted if old.split is None else old.split.candidate,):
-            if version not in (None, new.wanted, *left_by(after.file.reason)):
-                yield f"{version} is left at epoch {after.file.epoch} ({after.file.reason}) and not named"
+        version = old.wanted if old.split is None else old.split.candidate
+        if version not in (None, new.wanted, *left_by(after.file.reason)):
+            yield f"{version} is left at epoch {after.file.epoch} ({after.file.reason}) and not named"
 
 
 def _named_and_denied(facts: Facts) -> Iterator[str]:

@@ -47,6 +47,19 @@ def started(bench: LoopBench, *stack: str) -> Controller:
     return controller
 
 
+def in_canary(bench: LoopBench) -> Controller:
+    """A daemon whose newest version has a share beside a promoted one."""
+    bench.register(OLDEST, OLD, promoted=True)
+    bench.host.write_route(route_file(1, OLD, "promoted"))
+    bench.open_rollout(control=OLD)
+    controller, _ = bench.daemon()
+    for _ in range(8):
+        controller.tick()
+        bench.now += 10.0
+    assert bench.phase() is Phase.CANARY_SMALL
+    return controller
+
+
 def route_file(epoch: int, control: str, reason: str) -> RouteFile:
     """Everything to one version."""
     route = Route(deployment="support", alias="support", control=control)
@@ -219,14 +232,7 @@ def test_rows_that_come_later_deny_what_the_route_names_and_not_what_was_not_loa
 def test_a_second_rollback_without_a_store_leaves_what_the_first_came_back_to(
     bench: LoopBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench.register(OLDEST, OLD, promoted=True)
-    bench.host.write_route(route_file(1, OLD, "promoted"))
-    bench.open_rollout(control=OLD)
-    controller, _ = bench.daemon()
-    for _ in range(8):
-        controller.tick()
-        bench.now += 10.0
-    assert bench.phase() is Phase.CANARY_SMALL
+    controller = in_canary(bench)
     with monkeypatch.context() as patch:
         for access in ("begin", "read"):
             patch.setattr(bench.store, access, no_store)
@@ -235,19 +241,6 @@ def test_a_second_rollback_without_a_store_leaves_what_the_first_came_back_to(
     assert (first["from"], first["to"]) == (NEW, OLD)
     assert (second["from"], second["to"]) == (OLD, OLDEST)
     assert serving(bench) == OLDEST
-
-
-def in_canary(bench: LoopBench) -> Controller:
-    """A daemon whose newest version has a share beside a promoted one."""
-    bench.register(OLDEST, OLD, promoted=True)
-    bench.host.write_route(route_file(1, OLD, "promoted"))
-    bench.open_rollout(control=OLD)
-    controller, _ = bench.daemon()
-    for _ in range(8):
-        controller.tick()
-        bench.now += 10.0
-    assert bench.phase() is Phase.CANARY_SMALL
-    return controller
 
 
 def test_a_second_rollback_leaves_what_the_first_came_back_to_although_no_row_can_be_written(

@@ -9,11 +9,11 @@ import pytest
 
 from deploy.evidence import Kill
 from deploy.many_rollouts import PHASES, ManyRollouts
-from deploy.processes import Processes, apply, harm_e
+from deploy.processes import Processes, apply
 from deploy.rollout import FINAL, Phase, desired, move
 from deploy.rollout_config import RolloutConfig
 from deploy.unit_events import Path, UnitEvent
-from deploy.verdict import judge
+from deploy.verdict import judge, numbers
 
 GUARDS = (Path.ERROR, Path.FIRST_TOKEN)
 
@@ -68,7 +68,7 @@ def test_phases_and_e_values_agree_unit_by_unit(effect: float, errors: float, fa
         flags = {p: np.array(events[p]) for p in GUARDS}
         many.unit(np.array(canary), shares, np.array(reward), np.array(inside), flags)
         assert many.assigned.tolist() == [s.state.assigned for s in each]
-        assert many.harm_e().tolist() == pytest.approx([harm_e(s.state) for s in each], rel=1e-8)
+        assert many.harm_e().tolist() == pytest.approx([numbers(s.state)["e_harm"] for s in each], rel=1e-8)
     assert {s.phase for s in each} == ends
     for i, one in enumerate(each):
         assert {p: many.moved_at[PHASES.index(p), i] for p in one.moved_at} == one.moved_at

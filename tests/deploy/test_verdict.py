@@ -12,7 +12,7 @@ import pytest
 from deploy.evidence import Kill
 from deploy.guards import GUARDS
 from deploy.kill_query import HOLD_REASONS
-from deploy.processes import Processes, apply, harm_e
+from deploy.processes import Processes, apply
 from deploy.rollout import LIVE, Phase, RolloutConfig, Signal
 from deploy.shadow_config import ShadowConfig
 from deploy.unit_events import Path, UnitEvent
@@ -161,7 +161,7 @@ def test_values_that_are_not_finite_change_nothing(path: Path, value: float) -> 
 
 
 def test_nothing_seen_is_no_harm() -> None:
-    assert harm_e(Processes()) == pytest.approx(1.0)
+    assert numbers(Processes())["e_harm"] == pytest.approx(1.0)
 
 
 def rated_only_by(arm: bool, share: float = 0.5, units: int = 60) -> Processes:
