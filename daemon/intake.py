@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from daemon.batch import Batch
 from daemon.store import exchanges, feedback, sessions
@@ -32,11 +31,11 @@ def take(
             decoded.append(found)
         elif found.event.trust is Trust.PRODUCER:
             # the gateway redacts what passes through it; a backend's own words come here first
-            decoded.append(replace(found, event=redact_feedback(found.event)[0]))
+            decoded.append(found._replace(event=redact_feedback(found.event)[0]))
         else:
             # before it is stored: what a restart reads back must be trusted no more than it was
             checked = _checked(found, found.event, token_is_valid, now)
-            decoded.append(found if checked is found.event else replace(found, event=checked))
+            decoded.append(found if checked is found.event else found._replace(event=checked))
     return decoded
 
 

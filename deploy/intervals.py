@@ -12,7 +12,7 @@ def intervals(events: Sequence[UnitEvent], alpha: float) -> dict[str, float]:
     """Bounds of the mean reward, candidate minus control, valid at every unit at once; empty without rewards.
 
     ``gain`` is of matured units, ``gain_in_slice`` of those in the slice, ``gain_at_once`` of first rewards as they
-    arrived (what a rollback goes by). About 5 us an event and interval.
+    arrived (what a rollback goes by). About 3 us an event and interval.
     """
     parts = {
         "gain": [e for e in events if e.path is Path.PROMOTE],

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from deploy.guards import GUARDS, HYPOTHESES, REWARD_WEIGHT
 from deploy.rollout import RolloutConfig
@@ -21,24 +20,19 @@ FEEDBACK: Final = owner.OwnerSpec(2.0)
 """Rates of feedback may differ by a factor of 2, either way: a better candidate is corrected less."""
 
 
-def _quiet() -> Mapping[Path, owner.OwnerState]:
-    return MappingProxyType(dict.fromkeys(GUARDS, owner.OwnerState()))
+class Processes(NamedTuple):
+    """State of all e-processes of a rollout. A tuple, as theirs are: it is made anew at each event."""
 
-
-@dataclass(frozen=True, slots=True)
-class Processes:
-    """State of all e-processes of a rollout."""
-
-    non_inferior_small: bets.ContrastState = field(default_factory=bets.ContrastState)
-    non_inferior_half: bets.ContrastState = field(default_factory=bets.ContrastState)
-    superior_in_slice: bets.ContrastState = field(default_factory=bets.ContrastState)
-    harm_reward: bets.ContrastState = field(default_factory=bets.ContrastState)
-    sample_ratio: ratio.SampleRatioState = field(default_factory=ratio.SampleRatioState)
-    feedback_more: owner.OwnerState = field(default_factory=owner.OwnerState)
+    non_inferior_small: bets.ContrastState = bets.ContrastState()
+    non_inferior_half: bets.ContrastState = bets.ContrastState()
+    superior_in_slice: bets.ContrastState = bets.ContrastState()
+    harm_reward: bets.ContrastState = bets.ContrastState()
+    sample_ratio: ratio.SampleRatioState = ratio.SampleRatioState()
+    feedback_more: owner.OwnerState = owner.OwnerState()
     """Against: the canary's units are rated at most twice as often as the control's."""
-    feedback_less: owner.OwnerState = field(default_factory=owner.OwnerState)
+    feedback_less: owner.OwnerState = owner.OwnerState()
     """Against: the control's units are rated at most twice as often as the canary's."""
-    guards: Mapping[Path, owner.OwnerState] = field(default_factory=_quiet)
+    guards: Mapping[Path, owner.OwnerState] = MappingProxyType(dict.fromkeys(GUARDS, owner.OwnerState()))
     matured_control: int = 0
     matured_canary: int = 0
     rewarded: int = 0
@@ -90,14 +84,13 @@ def apply(state: Processes, event: UnitEvent, config: RolloutConfig) -> Processe
     match event.path:
         case Path.ASSIGNED:
             drawn = ratio.update(state.sample_ratio, arm, propensity)
-            return replace(state, sample_ratio=drawn, assigned=state.assigned + 1)
+            return state._replace(sample_ratio=drawn, assigned=state.assigned + 1)
         case Path.CLOSED:
             return state
         case Path.PROMOTE:
             return _matured(state, event, config)
         case Path.HARM:
-            return replace(
-                state,
+            return state._replace(
                 harm_reward=bets.update(state.harm_reward, _HARM, arm, propensity, event.value),
                 feedback_more=owner.update(state.feedback_more, FEEDBACK, arm, propensity),
                 feedback_less=owner.update(state.feedback_less, FEEDBACK, not arm, 1.0 - propensity),
@@ -105,7 +98,7 @@ def apply(state: Processes, event: UnitEvent, config: RolloutConfig) -> Processe
             )
         case _:
             guard = owner.update(state.guards[event.path], HYPOTHESES[event.path], arm, propensity)
-            return replace(state, guards={**state.guards, event.path: guard})
+            return state._replace(guards={**state.guards, event.path: guard})
 
 
 def _matured(state: Processes, event: UnitEvent, config: RolloutConfig) -> Processes:
@@ -115,8 +108,7 @@ def _matured(state: Processes, event: UnitEvent, config: RolloutConfig) -> Proce
     if event.in_slice:
         superior = bets.update(superior, _SUPERIOR, *bet)
     control, canary = state.reward_sums
-    return replace(
-        state,
+    return state._replace(
         non_inferior_small=bets.update(state.non_inferior_small, small, *bet),
         non_inferior_half=bets.update(state.non_inferior_half, half, *bet),
         superior_in_slice=superior,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Path(StrEnum):
@@ -24,8 +24,7 @@ class Path(StrEnum):
     AGREEMENT = "agreement"
 
 
-@dataclass(frozen=True, slots=True)
-class UnitEvent:
+class UnitEvent(NamedTuple):
     """One increment of evidence."""
 
     seq: int

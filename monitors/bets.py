@@ -28,8 +28,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 Direction = Literal["promote", "rollback"]
 
@@ -72,11 +72,10 @@ class ContrastSpec:
             raise ValueError(f"expected a margin in [0, 1) reward units, got {self.margin!r}")
 
 
-@dataclass(frozen=True, slots=True)
-class ContrastState:
+class ContrastState(NamedTuple):
     """Everything the process remembers; plain floats, so JSON and back is the same bit for bit."""
 
-    log_wealth: tuple[float, ...] = field(default=(0.0,) * len(STAKES))
+    log_wealth: tuple[float, ...] = (0.0,) * len(STAKES)
     units: int = 0
     canary_units: int = 0
     sum_reward: float = 0.0
@@ -90,7 +89,7 @@ class ContrastState:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
-        return {**asdict(self), "log_wealth": list(self.log_wealth), "stakes": PRIOR}
+        return {**self._asdict(), "log_wealth": list(self.log_wealth), "stakes": PRIOR}
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> ContrastState:
@@ -116,7 +115,7 @@ def usable(propensity: float, reward: float) -> bool:
 def update(state: ContrastState, spec: ContrastSpec, canary: bool, propensity: float, reward: float) -> ContrastState:
     """State after one more unit; an unusable unit is only counted."""
     if not usable(propensity, reward):
-        return replace(state, refused=state.refused + 1)
+        return state._replace(refused=state.refused + 1)
     centre = (1.0 + state.sum_reward) / (state.units + 2)
     variance = (PRIOR_UNITS * centre * (1.0 - centre) + state.sum_squares) / (state.units + PRIOR_UNITS)
     variance = min(max(variance, VARIANCE_MIN), VARIANCE_MAX)

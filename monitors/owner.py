@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from monitors.bets import log_mix_exp
 
@@ -36,8 +36,7 @@ class OwnerSpec:
             raise ValueError(f"expected a finite rate ratio above 0, got {self.ratio!r}")
 
 
-@dataclass(frozen=True, slots=True)
-class OwnerState:
+class OwnerState(NamedTuple):
     """Log-wealth for each excess ratio, and the counts; JSON and back is the same bit for bit."""
 
     log_wealth: tuple[float, ...] = (0.0,) * len(EXCESS)
@@ -50,7 +49,7 @@ class OwnerState:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
-        return {**asdict(self), "log_wealth": list(self.log_wealth)}
+        return {**self._asdict(), "log_wealth": list(self.log_wealth)}
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> OwnerState:
@@ -69,7 +68,7 @@ class OwnerState:
 def update(state: OwnerState, spec: OwnerSpec, canary: bool, propensity: float) -> OwnerState:
     """State after one more event; one that was not drawn at random is only counted."""
     if not 0.0 < propensity < 1.0:
-        return replace(state, refused=state.refused + 1)
+        return state._replace(refused=state.refused + 1)
     wealth = tilted(state.log_wealth, EXCESS, canary, propensity, spec.ratio)
     log_now = log_mix_exp(wealth, LOG_WEIGHTS)
     return OwnerState(

@@ -7,8 +7,7 @@ mean of the likelihood ratios is an e-process whatever the ramp does.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from monitors.bets import log_mean_exp
 from monitors.owner import tilted
@@ -17,8 +16,7 @@ ODDS_FACTORS = (1 / 3, 1 / 2, 1 / 1.5, 1 / 1.2, 1.2, 1.5, 2.0, 3.0)
 """How the odds of the canary arm may be off."""
 
 
-@dataclass(frozen=True, slots=True)
-class SampleRatioState:
+class SampleRatioState(NamedTuple):
     """Log-wealth for each odds factor, and the counts; JSON and back is the same bit for bit."""
 
     log_wealth: tuple[float, ...] = (0.0,) * len(ODDS_FACTORS)
@@ -31,7 +29,7 @@ class SampleRatioState:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
-        return {**asdict(self), "log_wealth": list(self.log_wealth)}
+        return {**self._asdict(), "log_wealth": list(self.log_wealth)}
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> SampleRatioState:

@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Final
+from typing import Final, NamedTuple
 
 from streams.codec import Origin
 from streams.config import JoinConfig
@@ -36,8 +36,7 @@ _SLACK: Final = 1_000
 """Deadlines kept beyond twice the waiting feedback before the heap is cleaned."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Facts:
+class _Facts(NamedTuple):
     """What is remembered of an exchange after its window: enough to check a late feedback against it."""
 
     deployment: str

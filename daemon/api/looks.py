@@ -66,8 +66,8 @@ def one_rollout(request: Request, _who: Reader, rollout_id: str) -> Json:
 def rollout_units(request: Request, _who: Reader, rollout_id: str) -> Json:
     """Units and events from which the verdict can be computed again."""
     with _store(request).read() as read:
-        rows: list[Json] = [asdict(unit) for unit in units.of_rollout(read, rollout_id)]
-        events: list[Json] = [asdict(event) for event in units.events_of(read, rollout_id)]
+        rows: list[Json] = [unit._asdict() for unit in units.of_rollout(read, rollout_id)]
+        events: list[Json] = [event._asdict() for event in units.events_of(read, rollout_id)]
         return {"units": rows, "events": events}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Final, NamedTuple
 
 from daemon.store.cycles import Cycle
 from daemon.store.ledger import Entry
@@ -73,8 +73,7 @@ class Asked:
     """Somebody at the host was faster, and chose the target."""
 
 
-@dataclass(frozen=True, slots=True)
-class Logged:
+class Logged(NamedTuple):
     """One record of the log; ``event`` None: it cannot be decoded."""
 
     position: Position

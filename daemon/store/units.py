@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 from sqlalchemy import insert, select
 
@@ -14,8 +14,7 @@ T = tables.units
 EVENTS = tables.unit_events
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(NamedTuple):
     """A session assigned to an arm; ``seq`` numbers the units of a rollout from 0."""
 
     rollout: str
@@ -30,8 +29,7 @@ class Unit:
     first_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class UnitEvent:
+class UnitEvent(NamedTuple):
     """One value that a process consumed; ``seq`` numbers the events of a rollout from 0, over all paths."""
 
     rollout: str
@@ -46,9 +44,9 @@ class UnitEvent:
 def append(tx: Tx, new_units: Sequence[Unit], events: Sequence[UnitEvent]) -> None:
     """Add units and events. Raises sqlalchemy IntegrityError for a number or session that is taken."""
     if new_units:
-        tx.conn.execute(insert(T), [asdict(unit) for unit in new_units])
+        tx.conn.execute(insert(T), [unit._asdict() for unit in new_units])
     if events:
-        tx.conn.execute(insert(EVENTS), [asdict(event) for event in events])
+        tx.conn.execute(insert(EVENTS), [event._asdict() for event in events])
 
 
 def of_rollout(read: Read, rollout: str) -> list[Unit]:

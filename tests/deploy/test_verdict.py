@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import replace
 from pathlib import Path as FilePath
 
 import pytest
@@ -139,11 +138,11 @@ def test_probation_ends_by_units_or_by_time() -> None:
 def test_a_second_probation_ends_by_rated_units_or_by_time_and_never_without_both_arms() -> None:
     second, late = Phase.SECOND_PROBATION, 10.0 * CONFIG.probation_s
     rated = evidence(canary=0.6, control=0.6, units=400)
-    enough = replace(rated, rewarded=CONFIG.probation_units)
+    enough = rated._replace(rewarded=CONFIG.probation_units)
     assert signal(second, rated, units=10_000) == (None, "in_second_probation"), "units that nobody rated say nothing"
     assert signal(second, enough) == (Signal.NO_HARM, "no_harm_in_second_probation")
     assert signal(second, rated, seconds=CONFIG.probation_s) == (Signal.NO_HARM, "no_harm_in_second_probation")
-    one_arm = replace(enough, matured_control=CONFIG.min_units_per_arm - 1)
+    one_arm = enough._replace(matured_control=CONFIG.min_units_per_arm - 1)
     assert signal(second, one_arm) == (None, "in_second_probation")
     assert signal(second, one_arm, seconds=late) == (None, "too_few_units_in_second_probation")
     assert signal(second, Processes(), seconds=late) == (None, "too_few_units_in_second_probation")

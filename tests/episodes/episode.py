@@ -33,12 +33,12 @@ from tests.episodes.traffic import request
 from tests.episodes.twin_tables import Tables
 from tests.episodes.world import Crash, Faults, World
 
-LENGTHS: Final = (40, 60, 60, 120)
+LENGTHS: Final = (40, 40, 60, 120)
 """Steps of an episode, drawn. Most bugs are found sooner by many short lives, some by long ones alone:
 ``tests/bench/episodes.py`` has the figures.
 """
-CALM_STEP_S: Final = 12.5
-CALM_STEPS: Final = 5
+CALM_STEP_S: Final = 15.25
+CALM_STEPS: Final = 4
 """The last is beyond ``CALM_S``; one is shorter than the lease of a training job."""
 TAIL: Final = 15
 

@@ -40,7 +40,7 @@ cycle:
   history_s: 1000.0
   cooldown_s: 5.0
   reward_grace_s: 5.0
-  job_lease_s: 13.0
+  job_lease_s: 16.0
 """
 
 
