@@ -8,10 +8,9 @@ the transaction; when that fails, memory is thrown away and rebuilt from the sto
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 import structlog
 
@@ -29,8 +28,9 @@ from daemon.store import (
     states,
 )
 from daemon.store.open import Read, Store, Tx
+from daemon.stored_watch import MakeWatch, StoredWatch, Watching
 from deploy.evidence import Evidence, Observed
-from monitors.alarms import Alarm, SliceModel
+from monitors.alarms import SliceModel
 from monitors.metrics import Metrics
 from streams.collector import settle
 from streams.config import JoinConfig
@@ -43,47 +43,8 @@ from streams.log import Gap, Position, Record, Source
 
 T = TypeVar("T")
 log = structlog.get_logger(room="daemon.ingest")
-WATCH_STATE: Final = "watch:"
-"""Prefix of the watch's parts among the states."""
-
 MARK_STATE: Final = "join_mark"
 """The joiner's watermark: windows that it had passed stay closed after a restart."""
-
-REBASED_STATE: Final = "rebased_for"
-"""The rollout whose promotion the watch last took as the new normal."""
-
-RATED_STATE: Final = "rewards_of"
-"""The version whose rewards are the usual ones."""
-
-
-class Watching(Protocol):
-    """What the ingest needs of the monitors."""
-
-    def observe_exchange(self, exchange: Exchange) -> list[Alarm]:
-        """Findings after one more exchange."""
-        ...
-
-    def observe_reward(
-        self, exchange: Exchange, reward: float, sent_at: float | None = None, corrected: bool = False
-    ) -> list[Alarm]:
-        """Findings after one more reward; ``corrected``: somebody wrote the right answer beside it."""
-        ...
-
-    def slice_now(self) -> SliceModel | None:
-        """The standing alarm's slice, learned anew from everything since its onset."""
-        ...
-
-    def rebase(self, now: float, reason: str) -> None:
-        """The then-current traffic becomes the reference."""
-        ...
-
-    def relearn_rewards(self) -> None:
-        """Another version answers: what is usual for rewards is learned anew, the reference of prompts stays."""
-        ...
-
-    def dump_parts(self) -> dict[str, bytes]:
-        """State as named parts, restored bit for bit by the factory; few of them change in a batch."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +55,7 @@ class IngestPorts:
     store: Store
     source: Source
     join: JoinConfig
-    make_watch: Callable[[dict[str, bytes]], Watching]
+    make_watch: MakeWatch
     token_is_valid: TokenIsValid
     clock: Callable[[], float]
     metrics: Metrics
@@ -109,13 +70,10 @@ class Ingest:
         self._ports, self._max_records = ports, max_records
         self.lock = threading.RLock()
         self.evidence: Evidence | None = None
-        self.watch: Watching = ports.make_watch({})
-        self._rated: str | None = None
-        """The version whose rewards the watch is shown; None: whoever answers."""
+        self._stored = StoredWatch(ports.store, ports.make_watch)
         self._joiner = Joiner(ports.join)
         self._next: dict[Position, int] = {}
         self._lag: Mapping[Position, int] = {}
-        self._written: dict[str, bytes] = {}
         self._afresh: dict[str, str] = {}
         """States that did not load, and were begun afresh, with the fault; not yet in the ledger."""
         self._behind = False
@@ -140,8 +98,8 @@ class Ingest:
         """States of another version, or damaged ones, must not keep the daemon from starting, nor go unsaid."""
         if not self._afresh:
             return
-        with self.lock, self._storing() as tx:
-            self._store_watch(tx, now)
+        with self.lock, self._stored.storing() as tx:
+            self._stored.put(tx, now)
             states.put(tx, MARK_STATE, repr(self._joiner.mark).encode(), now)
             for part, fault in self._afresh.items():
                 name, data = self._ports.deployment, {"part": part, "fault": fault}
@@ -221,38 +179,27 @@ class Ingest:
         with self.lock:
             return None if self.evidence is None else self.evidence.observed()
 
+    @property
+    def watch(self) -> Watching:
+        """The monitors as they are now."""
+        return self._stored.watch
+
     def rebase(self, now: float, reason: str, cause: str) -> None:
-        """After a promotion: what serves now is the new normal. ``cause`` (its rollout) is stored in the same
-        transaction, for ``rebased_for``.
-        """
-        with self.lock, self._storing() as tx:
-            self.watch.rebase(now, reason)
-            self._store_watch(tx, now)
-            states.put(tx, REBASED_STATE, cause.encode(), now)
+        """After a promotion: what serves now is the new normal. ``cause`` is its rollout."""
+        with self.lock:
+            self._stored.rebase(now, reason, cause)
 
     def rebased_for(self) -> str | None:
         """The cause of the newest ``rebase``; None before the first."""
-        with self._ports.store.read() as read:
-            found = states.get(read, REBASED_STATE)
-        return None if found is None else found.decode()
+        return self._stored.rebased_for()
 
     def rate(self, version: str | None) -> None:
         """Show the watch rewards of this version alone from now on: what stands in for it, or is compared with it, says
-        nothing of it. Another version than before has its usual level learned anew. None: whoever answers counts.
+        nothing of it. None: whoever answers counts.
         """
-        if version == self._rated:
-            return
-        with self.lock:
-            with self._ports.store.read() as read:
-                before = states.get(read, RATED_STATE)
-            if version is not None and before != version.encode():
-                now = self._ports.clock()
-                with self._storing() as tx:
-                    if before is not None:
-                        self.watch.relearn_rewards()
-                        self._store_watch(tx, now)
-                    states.put(tx, RATED_STATE, version.encode(), now)
-            self._rated = version
+        if version != self._stored.rated:
+            with self.lock:
+                self._stored.rate(version, self._ports.clock())
 
     def newest_slice(self) -> SliceModel | None:
         """The slice of the standing alarm as the traffic since its onset shows it; None without one."""
@@ -271,13 +218,7 @@ class Ingest:
         with self.lock, self._ports.store.read() as read:
             now = self._ports.clock()
             self._next = offsets.get_all(read)
-            self._written = states.with_prefix(read, WATCH_STATE)
-            parts = {name.removeprefix(WATCH_STATE): blob for name, blob in self._written.items()}
-            self.watch = self._loaded(
-                "watch", lambda: self._ports.make_watch(parts), lambda: self._ports.make_watch({})
-            )
-            rated = states.get(read, RATED_STATE)
-            self._rated = None if rated is None else rated.decode()
+            self._stored.restore(read, lambda load, afresh: self._loaded("watch", load, afresh))
             row = rollouts.active(read, self._ports.deployment)
             self.evidence = None if row is None else restore(read, row, self._ports.join)
             self._joiner = self._restored_joiner(read, now)
@@ -366,7 +307,7 @@ class Ingest:
         if found is None:
             return
         reward, sent_at = found
-        of_another = self._rated is not None and joined.exchange.version != self._rated
+        of_another = self._stored.rated is not None and joined.exchange.version != self._stored.rated
         if of_another and joined.exchange.arm not in ("canary", "holdback"):
             batch.counts["rewards_of_other_versions"] += 1
         elif not joined.revision:
@@ -384,30 +325,9 @@ class Ingest:
             store_tick(tx, self.evidence.rollout, batch.ticks)
         store_alarms(tx, batch.alarms, now)
         if records:
-            self._store_watch(tx, now)
+            self._stored.put(tx, now)
             offsets.put(tx, moved)
             states.put(tx, MARK_STATE, repr(self._joiner.mark).encode(), now)
         counters.add(tx, {name: n for name, n in batch.counts.items() if n})
         measure(batch, self._ports.metrics)
         return moved
-
-    @contextmanager
-    def _storing(self) -> Generator[Tx]:
-        """A transaction outside a batch that stores the watch: where it fails, the store has what it had."""
-        before = self._written
-        try:
-            with self._ports.store.begin() as tx:
-                yield tx
-        except BaseException:
-            self._written = before
-            raise
-
-    def _store_watch(self, tx: Tx, now: float) -> None:
-        """Write the parts that changed and drop those that are gone."""
-        parts = {WATCH_STATE + name: blob for name, blob in self.watch.dump_parts().items()}
-        for name, blob in parts.items():
-            if self._written.get(name) != blob:
-                states.put(tx, name, blob, now)
-        for name in self._written.keys() - parts.keys():
-            states.drop(tx, name)
-        self._written = parts

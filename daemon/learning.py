@@ -6,30 +6,29 @@ gate) or a process (the trainer); a restart begins the gate again and finds the 
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from adapters.job import TrainJob
 from adapters.registry import Registry
 from daemon import cycle as table
 from daemon import ledger, second_probation
 from daemon.asking import Asking
-from daemon.buffer_build import BufferBuilder, Built, Overrides
+from daemon.buffer_build import BufferBuilder, Overrides
+from daemon.collecting import Collecting
 from daemon.config import Config
-from daemon.cycle_standing import cycle_standing, demonstrates
+from daemon.cycle_rows import CycleRows, new_cycle_id
+from daemon.cycle_standing import cycle_standing
 from daemon.demonstrating import Demonstrating
-from daemon.drift_policy import DEMONSTRATED, Action, demonstrated
+from daemon.drift_policy import DEMONSTRATED, Action
 from daemon.faults import Refused
 from daemon.freeze import MANUAL
 from daemon.gate_task import GateTask
 from daemon.label_requests import for_rollout
-from daemon.labels import Labels
 from daemon.promotion_budget import next_config
 from daemon.store import Read, Store, Tx, alarms, cycles, denials, jobs, rollouts, versions
 from daemon.trainer_desk import note_lost
-from daemon.version_rows import adapter_of, row_of
+from daemon.version_rows import row_of
 from deploy.power import forecast
 from deploy.rollout import FINAL
 from deploy.rollout import Phase as RolloutPhase
@@ -68,16 +67,16 @@ class Learning:
         """``start_second`` opens a second probation for a cycle and its cause; None: there are none. ``demonstrating``
         None: no pairs are shown, whatever the config says.
         """
-        self._start_second, self._demonstrating = start_second, demonstrating
-        self._newest_slice_of_watch = newest_slice
-        self._metrics = metrics
+        self._start_second, self._metrics = start_second, metrics
         self._config, self._store, self._registry = config, store, registry
-        self._builder, self._gate, self._clock = builder, gate, clock
+        self._gate, self._clock = gate, clock
         self._start_rollout, self._outlook = start_rollout, outlook
-        self._labels = Labels(store, config.deployment.name)
-        self._asking = Asking(store, config, clock, metrics)
         self._name = config.deployment.name
-        self._tried_at = 0
+        self._asking = Asking(store, config, clock, metrics)
+        self._rows = CycleRows(self._name, clock, metrics)
+        self._collecting = Collecting(
+            config, store, registry, builder, self._asking, self._rows, newest_slice, clock, demonstrating
+        )
 
     def tick(self, champion: str | None, paused: bool, rollout_active: bool) -> None:
         """One step: of the active cycle, or from an open alarm to a new one."""
@@ -93,7 +92,7 @@ class Learning:
             return
         match table.Phase(active.phase):
             case table.Phase.COLLECTING:
-                self._collect(active, champion)
+                self._collecting.tick(active, champion)
             case table.Phase.TRAINING:
                 self._train(active)
             case table.Phase.GATING:
@@ -111,7 +110,7 @@ class Learning:
                 raise CycleOpen("a cycle is running: wait for its end, or abort it first")
             newest = self._newest_slice(tx)
             data = {"overrides": dict(wish.overrides), "slice": newest, "kind": MANUAL}
-            return self._open(tx, MANUAL, "asked_by_person", wish.actor, data, wish.note)
+            return self._rows.open(tx, MANUAL, "asked_by_person", wish.actor, data, wish.note)
 
     def abort(self, actor: str, note: str) -> str | None:
         """Stop the active cycle before its rollout; its id, or None when there is none to stop."""
@@ -126,7 +125,7 @@ class Learning:
         with self._store.begin() as tx:
             for job in jobs.of_cycle(tx, active.id):
                 jobs.cancel(tx, job.id, reason="aborted", at=self._clock())
-            self._move(tx, active, table.Signal.ABORT, reason, {}, actor=actor, note=note)
+            self._rows.move(tx, active, table.Signal.ABORT, reason, {}, actor=actor, note=note)
         self._gate.cancel()
 
     # ------------------------------------------------------------------------------------------------ starting
@@ -170,7 +169,7 @@ class Learning:
             }
             if standing.demonstrated in DEMONSTRATED.values():
                 data["demonstrated"] = standing.demonstrated
-            cycle = self._open(tx, alarm.alarm_id, chosen.reason, "daemon", data, "")
+            cycle = self._rows.open(tx, alarm.alarm_id, chosen.reason, "daemon", data, "")
             for one in waiting:  # what else was waiting is the same drift, seen by another detector
                 if one.alarm_id not in chosen.same_cause:
                     alarms.answer(tx, one.alarm_id, cycle)
@@ -180,7 +179,7 @@ class Learning:
         that ends in a rollback: else it goes on to its next action.
         """
         assert self._start_second is not None
-        cycle = _new_id()
+        cycle = new_cycle_id()
         try:
             with self._store.begin() as tx:
                 rollout = self._start_second(tx, cycle, alarm.alarm_id)
@@ -191,130 +190,15 @@ class Learning:
                     "rollout": rollout,
                     "passed_over": list(chosen.passed_over),
                 }
-                self._open(tx, alarm.alarm_id, chosen.reason, "daemon", data, "", chosen.action, cycle)
+                self._rows.open(tx, alarm.alarm_id, chosen.reason, "daemon", data, "", chosen.action, cycle)
         except Refused:
             return  # its version was left between the two looks; the next one knows
-
-    def _open(
-        self,
-        tx: Tx,
-        cause: str,
-        reason: str,
-        actor: str,
-        data: Mapping[str, Any],
-        note: str,
-        action: Action = Action.ADAPT,
-        name: str = "",
-    ) -> str:
-        now, name = self._clock(), name or _new_id()
-        phase = table.BEGINS[action].value
-        cycles.create(tx, cycle=name, deployment=self._name, cause=cause, phase=phase, reason=reason, data=data, at=now)
-        entry = {"cause": cause, "to_phase": phase, "overrides": sorted(str(k) for k in data["overrides"])}
-        entry |= {k: data[k] for k in ("action", "passed_over", "demonstrated") if k in data}
-        ledger.append(tx, self._name, "cycle", name, reason, actor=actor, at=now, data=entry, note=note)
-        self._labels.forget()
-        self._tried_at = 0
-        return name
 
     def _newest_slice(self, tx: Tx) -> object:
         for one in alarms.newest(tx, self._name, 200)[::-1]:
             if one.confirmed and one.body.get("slice") is not None:
                 return one.body["slice"]
         return None
-
-    # ------------------------------------------------------------------------------------------------ collecting
-
-    def _collect(self, active: cycles.Cycle, champion: str | None) -> None:
-        now = self._clock()
-        active = self._refit_when_due(active, now)
-        inside = SliceModel.stored(active.data.get("slice"))
-        since = float(active.data.get("alarm_at", active.started_at)) - self._config.cycle.history_s
-        labels = self._labels.count(inside, since, now)
-        shows, waited = demonstrates(active), now - active.started_at
-        least = table.waits_for(self._config.cycle, shows=shows, manual=active.cause == MANUAL)
-        wanted = labels >= least.min_labels and labels >= 1.1 * self._tried_at
-        due = wanted or waited >= self._config.cycle.label_deadline_s
-        selected = None
-        built = None
-        if due:
-            self._tried_at = labels
-            active = self._refit(active)
-            inside = SliceModel.stored(active.data.get("slice"))
-            overrides = Overrides.parse(self._config, active.data["overrides"])
-            show = {"show": self._config.cycle.demonstrations} if shows else {}
-            built = self._builder.build(active, inside, champion, overrides, now, **show)
-            late = waited >= self._config.cycle.label_deadline_s
-            selected = built.new if late or built.questions_for(self._config.gate) else 0
-        signal, reason = table.collecting(table.Collected(labels, selected, waited), least)
-        if signal is None:
-            return
-        if signal is table.Signal.ENOUGH_LABELS and built is not None:
-            if shows:
-                self._demonstrate(active, built, champion, now)
-                return
-            with self._store.begin() as tx:
-                self._builder.record(tx, built, active, now)
-                job = self._queue(tx, active, built.digest, built.folder, champion)
-                data = {"buffer": built.digest, "job": job, "champion": champion, **built.counts}
-                data["slice"] = active.data.get("slice")
-                self._move(tx, active, signal, reason, data)
-            return
-        with self._store.begin() as tx:
-            self._move(tx, active, signal, reason, {"labels": labels, "selected": selected or 0})
-            if not shows:  # what follows demonstrations collects for itself
-                lacking = max(least.min_labels - labels, least.min_selected - (selected or 0))
-                self._asking.for_cycle(tx, active, "training", lacking)
-
-    def _demonstrate(self, active: cycles.Cycle, built: Built, champion: str | None, now: float) -> None:
-        """Make the version; with nothing to show the cycle ends, and its alarm goes on to the next action."""
-        manifest = None if self._demonstrating is None else self._demonstrating.make(built, champion, now)
-        with self._store.begin() as tx:
-            if manifest is None:
-                self._move(tx, active, table.Signal.TOO_FEW_LABELS, "no_demonstrations", dict(built.counts))
-                return
-            self._builder.record(tx, built, active, now)
-            versions.register(tx, row_of(manifest, self._registry, now))
-            data = {"buffer": built.digest, "version": manifest.version, "stands_on": manifest.parent}
-            data |= {"champion": champion, **built.counts, "slice": active.data.get("slice")}
-            self._move(tx, active, table.Signal.PAIRS_CHOSEN, "demonstrations_chosen", data)
-
-    def _refit_when_due(self, active: cycles.Cycle, now: float) -> cycles.Cycle:
-        """Learn the slice anew once, some time after the alarm."""
-        if active.data.get("refitted") or now - active.started_at < self._config.cycle.slice_refit_s:
-            return active
-        fitted = self._refit(active)
-        data = {**fitted.data, "refitted": True}
-        with self._store.begin() as tx:
-            cycles.update_phase(
-                tx, active.id, phase=active.phase, reason=active.reason, data=data, at=active.changed_at
-            )
-        self._labels.forget()
-        return replace(active, data=data)
-
-    def _refit(self, active: cycles.Cycle) -> cycles.Cycle:
-        """The cycle with the slice that the standing alarm has now; without one it keeps what it began with."""
-        found = self._newest_slice_of_watch()
-        if found is None:
-            return active
-        return replace(active, data={**active.data, "slice": found.model_dump(mode="json")})
-
-    def _queue(self, tx: Tx, active: cycles.Cycle, digest: str, folder: str, champion: str | None) -> str:
-        now, name = self._clock(), f"job-{uuid.uuid4().hex[:10]}"
-        overrides = Overrides.parse(self._config, active.data["overrides"])
-        spec = TrainJob(
-            job_id=name,
-            deployment=self._name,
-            tenant=self._config.deployment.tenant,
-            base_dir=str(self._config.deployment.base_dir),
-            champion=None if champion is None else adapter_of(tx, champion),
-            buffer_dir=folder,
-            buffer_digest=digest,
-            config=overrides.training,
-            seed=int(digest[:8], 16) % 2**31,
-        )
-        attempts = self._config.cycle.job_attempts
-        jobs.create(tx, job=name, cycle=active.id, spec=spec.model_dump(mode="json"), max_attempts=attempts, at=now)
-        return name
 
     # ------------------------------------------------------------------------------------------------ training
 
@@ -327,13 +211,13 @@ class Learning:
             return
         if job.state != "done":
             with self._store.begin() as tx:
-                self._move(tx, active, table.Signal.TRAINING_FAILED, "training_failed", {"why": job.reason})
+                self._rows.move(tx, active, table.Signal.TRAINING_FAILED, "training_failed", {"why": job.reason})
             return
         manifest = self._registry.manifest(str(job.report["version"]))
         with self._store.begin() as tx:
             versions.register(tx, row_of(manifest, self._registry, now))
             data = {"version": manifest.version, "attempt": job.attempt, "buffer": manifest.buffer_digest}
-            self._move(tx, active, table.Signal.TRAINED, "trained", data)
+            self._rows.move(tx, active, table.Signal.TRAINED, "trained", data)
 
     # ------------------------------------------------------------------------------------------------ gating
 
@@ -353,7 +237,7 @@ class Learning:
             self._metrics.gates.labels(verdict=result.verdict, reason=reason).inc()
             if not passed:
                 data = {"version": version, "verdict": result.verdict, "gate": reason}
-                self._move(tx, active, table.Signal.GATE_STOPPED, f"gate_{reason}", data)
+                self._rows.move(tx, active, table.Signal.GATE_STOPPED, f"gate_{reason}", data)
                 return
         outlook = self._outlook(active, result)
         with self._store.begin() as tx:
@@ -366,17 +250,17 @@ class Learning:
                 "needs_promote": frozen.promote_threshold,
             }
             if not expected.reaches(frozen.deadline_s):
-                self._move(tx, active, table.Signal.UNDERPOWERED, "underpowered", _finite(figures))
+                self._rows.move(tx, active, table.Signal.UNDERPOWERED, "underpowered", _finite(figures))
                 lacking = for_rollout(expected, outlook, frozen)
                 self._asking.for_cycle(tx, active, "rollout", lacking)
                 return
             try:
                 rollout = self._start_rollout(tx, active, version)
             except Refused as refused:  # training again on the same buffer gives the same version
-                self._move(tx, active, table.Signal.GATE_STOPPED, refused.reason, {"version": version})
+                self._rows.move(tx, active, table.Signal.GATE_STOPPED, refused.reason, {"version": version})
                 return
             data = {"rollout": rollout, "version": version, **_finite(figures)}
-            self._move(tx, active, table.Signal.GATE_PASSED, "gate_passed", data)
+            self._rows.move(tx, active, table.Signal.GATE_PASSED, "gate_passed", data)
 
     # ------------------------------------------------------------------------------------------------ rolling
 
@@ -386,41 +270,13 @@ class Learning:
         if row is None or RolloutPhase(row.phase) not in FINAL:
             return
         with self._store.begin() as tx:
-            self._move(tx, active, table.Signal.ROLLOUT_ENDED, f"rollout_{row.phase}", {"rollout": row.id})
+            self._rows.move(tx, active, table.Signal.ROLLOUT_ENDED, f"rollout_{row.phase}", {"rollout": row.id})
             if row.data.get("promotion"):
                 second_probation.answer(tx, self._name, active.id, RolloutPhase(row.phase))
-
-    def _move(
-        self,
-        tx: Tx,
-        active: cycles.Cycle,
-        signal: table.Signal,
-        reason: str,
-        data: Mapping[str, Any],
-        *,
-        actor: str = "daemon",
-        note: str = "",
-    ) -> None:
-        now = self._clock()
-        phase = table.move(table.Phase(active.phase), signal)
-        merged = {**active.data, **data}
-        still = phase in table.OPEN
-        cycles.update_phase(tx, active.id, phase=phase.value, reason=reason, data=merged, at=now, active=still)
-        shown = {k: v for k, v in data.items() if k != "slice"}  # weights by the thousand; the alarm has its words
-        entry = {"from_phase": active.phase, "to_phase": phase.value, "signal": signal.value, **shown}
-        ledger.append(tx, self._name, "cycle", active.id, reason, actor=actor, at=now, data=entry, note=note)
-        if not still:
-            if demonstrates(active) and demonstrated(reason) is not None:
-                alarms.answer(tx, active.cause, None)
-            self._metrics.cycles.labels(outcome=reason).inc()
 
 
 class CycleOpen(Exception):
     """The person's: a second cycle was asked for while one runs."""
-
-
-def _new_id() -> str:
-    return f"cycle-{uuid.uuid4().hex[:10]}"
 
 
 def _champion_left(read: Read, active: cycles.Cycle) -> bool:

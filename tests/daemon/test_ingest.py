@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.ingest import RATED_STATE, REBASED_STATE, Ingest, IngestPorts
+from daemon.ingest import Ingest, IngestPorts
 from daemon.store import (
     Store,
     Tx,
@@ -24,6 +24,7 @@ from daemon.store import (
     states,
     units,
 )
+from daemon.stored_watch import RATED, REBASED
 from deploy.processes import Path as EvidencePath
 from deploy.rollout import Phase, RolloutConfig
 from monitors.alarms import Alarm, AlarmKind
@@ -314,7 +315,7 @@ def test_what_the_watch_forgot_is_stored_although_the_first_try_failed(
     honest = states.put
 
     def put(tx: Tx, name: str, value: bytes, now: float) -> None:
-        if name in (RATED_STATE, REBASED_STATE):
+        if name in (RATED, REBASED):
             raise OSError("disk full")
         honest(tx, name, value, now)
 

@@ -9,11 +9,12 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 import daemon.adoption
+import daemon.collecting
 import daemon.controller
+import daemon.cycle_rows
 import daemon.holdback
 import daemon.ingest
 import daemon.intake
-import daemon.learning
 import daemon.residency
 import daemon.rolling
 import daemon.rollout_start
@@ -66,7 +67,8 @@ def stage(twin: bool = True) -> Generator[None]:
         (daemon.rolling, "failpoint", failpoint),
         (daemon.route_write, "failpoint", failpoint),
         (daemon.holdback, "uuid", ids),
-        (daemon.learning, "uuid", ids),
+        (daemon.collecting, "uuid", ids),
+        (daemon.cycle_rows, "uuid", ids),
         (daemon.rollout_start, "uuid", ids),
         (daemon.troubles, "log", silent),
         (daemon.controller, "set_gauges", silent),

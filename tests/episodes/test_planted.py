@@ -39,7 +39,7 @@ from tests.episodes.episode import Episode
 from tests.episodes.played import Gate
 from tests.episodes.stage import stage
 
-MOST: Final = 400
+MOST: Final = 1500
 """Seeds within which a bug must show."""
 Plant = Callable[[pytest.MonkeyPatch], None]
 PLANTED: Final[dict[str, tuple[str, Plant]]] = {}
