@@ -5,7 +5,7 @@ Where somebody at the host is faster, his route decides anew, so that one wish d
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -51,7 +51,8 @@ def go_back(
         candidate = None if trial in routing.unrecorded else trial
         if wanted not in (None, candidate) and to is None and (route is None or wanted not in _named(route)):
             served = None if route is None else route.control
-            return Went((wanted,), served, RouteAck(routing.epoch, {}, routing.now(), 0.0), standing)
+            gone = _gone((wanted,), routing, served, standing)
+            return Went(gone, served, RouteAck(routing.epoch, {}, routing.now(), 0.0), standing)
         left, target = standing.way_back(
             candidate, to, in_rollout=candidate is not None, resident=lambda version: _held(seen, version)
         )
@@ -63,8 +64,7 @@ def go_back(
                 "target_not_resident",
                 f"{target} is not resident on every replica: it must be loaded and proved before it can serve",
             )
-        gone = (*standing.leaving(left, target, named=to is not None), *routing.unrecorded)
-        gone = tuple(version for version in dict.fromkeys(gone) if version not in (target, standing.identity))
+        gone = _gone(standing.leaving(left, target, named=to is not None), routing, target, standing)
         try:
             ack = routing.serve(
                 serves,
@@ -81,6 +81,12 @@ def go_back(
             continue
         return Went(gone, target, ack, standing)
     raise Refused("not_now", "others keep changing the route of this host: look at the status, then try again")
+
+
+def _gone(left: Sequence[str], routing: Routing, target: str | None, standing: Standing) -> tuple[str, ...]:
+    """What was left, now and by rollbacks whose rows are still to be written: this one's rows are theirs too."""
+    every = dict.fromkeys((*left, *routing.unrecorded))
+    return tuple(version for version in every if version not in (target, standing.identity))
 
 
 def _resident(seen: Observation, version: str | None) -> bool:

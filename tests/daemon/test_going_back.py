@@ -169,6 +169,27 @@ def test_two_steps_at_the_host_between_two_looks_are_both_recorded_by_the_next_r
     assert denied(bench) == {NEW, OLD, OLDEST}
 
 
+def test_a_rollback_that_finds_two_steps_at_the_host_records_both(
+    bench: LoopBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller = in_canary(bench)
+    bench.host.write_route(route_file(7, OLD, f"rollback:{NEW}"))
+    bench.host.write_route(route_file(8, OLDEST, f"rollback:{OLD}"))
+    works, failing = fences.adopt, [True]
+
+    def fails_once(*args: Any, **more: Any) -> None:
+        if failing:
+            failing.pop()
+            fails()
+        works(*args, **more)
+
+    monkeypatch.setattr(fences, "adopt", fails_once)
+    assert controller.rollback(ME, None, False)["to"] == OLDEST
+    controller.tick()
+    assert serving(bench) == OLDEST
+    assert denied(bench) == {NEW, OLD}
+
+
 def test_a_rollback_passes_over_what_is_loaded_and_not_proved(bench: LoopBench) -> None:
     controller = started(bench, OLDEST, OLD, NEW)
     for replica in bench.host.replicas:
