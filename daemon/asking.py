@@ -52,7 +52,11 @@ class Asking:
         now = self._clock()
         with self._store.read() as read:
             known = load(read)
-            promoted_at = _promoted_at(read, self._name) if any(r.open for r in known) else None
+            if not any(r.open for r in known):
+                self._counting = {}
+                self._metrics.labels_wanted.set(0)
+                return
+            promoted_at = _promoted_at(read, self._name)
         after = [looked_at(r, self._got(r, now), promoted_at, now) if r.open else r for r in known]
         self._metrics.labels_wanted.set(sum(r.left for r in after))
         self._counting = {r.id: self._counting[r.id] for r in after if r.open and r.id in self._counting}

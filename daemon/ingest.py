@@ -160,9 +160,10 @@ class Ingest:
     def _age(self, records: Sequence[Record], now: float) -> None:
         """How old the oldest event is that waits: the newest one read tells, while records are left behind it."""
         for topic in {topic for topic, _ in self._lag}:
-            left = sum(n for (name, _), n in self._lag.items() if name == topic)
-            newest = max((r.timestamp for r in records if r.topic == topic), default=now)
-            self._ports.metrics.consumer_age.labels(topic=topic).set(max(0.0, now - newest) if left else 0.0)
+            age = 0.0
+            if any(n for (name, _), n in self._lag.items() if name == topic):
+                age = max(0.0, now - max((r.timestamp for r in records if r.topic == topic), default=now))
+            self._ports.metrics.consumer_age.labels(topic=topic).set(age)
 
     def follow(self, row: rollouts.Rollout | None) -> None:
         """Count units for this rollout from now on (None: for none); nothing happens when it is counted already."""

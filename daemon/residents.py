@@ -72,10 +72,9 @@ class Residents:
         return asked
 
     def _on(self, version: str, replica: ReplicaState) -> Residence:
-        if version in replica.models and replica.proved.get(version):
-            return self._residency.on(version, replica, self._deployment)
         key = (replica.name, version)
-        known = self._refused.get(key)
+        resident = version in replica.models and replica.proved.get(version)
+        known = None if resident else self._refused.get(key)
         if known is not None and known.holds(replica, self._clock()):
             return known.found
         found = self._residency.on(version, replica, self._deployment)

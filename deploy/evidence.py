@@ -70,6 +70,9 @@ class Tick:
     events: tuple[UnitEvent, ...] = ()
 
 
+_NOTHING = Tick()
+
+
 class Evidence:
     """Bounded by the sessions of one rollout; ``restore`` rebuilds it from its rows, bit for bit.
 
@@ -165,7 +168,7 @@ class Evidence:
     def observe_exchange(self, exchange: Exchange, first_of_session: bool) -> Tick:
         """Count one exchange of this rollout; the first of a new session makes a unit."""
         if exchange.rollout != self.rollout or exchange.arm is None or exchange.propensity is None:
-            return Tick()
+            return _NOTHING
         self._watch_kill_switch(exchange)
         unit, events, assigned = self._units.get(exchange.session), list[UnitEvent](), False
         if unit is None and first_of_session:
@@ -189,7 +192,7 @@ class Evidence:
         """Count the reward of one rated exchange: at once for harm, kept for the unit's mean for promotion."""
         unit = self._units.get(exchange.session)
         if unit is None or exchange.rollout != self.rollout:
-            return Tick()
+            return _NOTHING
         if not unit.matured and sent_at - unit.first_at <= self.config.maturity_s:
             unit.rewards[exchange.exchange_id] = reward
         events = tuple[UnitEvent, ...]()

@@ -50,9 +50,12 @@ def versions_set_status(tx: TwinTx, version: str, status: version_rows.Status) -
 
 
 def versions_promoted_stack(read: TwinTx, deployment: str) -> list[Version]:
-    gone = {v.version for v in read.t.versions.values() if v.status == "denied"}
     found = [v for v in read.t.versions.values() if v.status == "promoted" and v.kind != "identity"]
-    found = [v for v in found if v.kind != "demonstrations" or v.parent not in gone]
+    if any(v.kind == "demonstrations" for v in found):
+        gone = {v.version for v in read.t.versions.values() if v.status == "denied"}
+        found = [v for v in found if v.kind != "demonstrations" or v.parent not in gone]
+    if len(found) < 2:
+        return found
     return sorted(found, key=lambda v: v.promoted_at or 0.0, reverse=True)
 
 
