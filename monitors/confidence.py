@@ -26,6 +26,10 @@ STEPS: Final = (200, 20, 4, 1)
 """Steps from -1 to 1 in those parts, coarse to fine; each finer one fills a single step of the one before."""
 
 
+_STAKES: Final = np.array(bets.STAKES)[:, None, None, None]
+_LOG_WEIGHTS: Final = np.array(bets.LOG_WEIGHTS)[:, None, None, None]
+
+
 @dataclass(frozen=True, slots=True)
 class _Told:
     """Units as the bets from below and from above see them, of shape (2, units): from above, a difference d is -d."""
@@ -77,22 +81,21 @@ def _edges(told: _Told, bound: float) -> list[float]:
 
 def _reach(told: _Told, differences: Floats, bound: float) -> Bools:
     """Whether the process against each difference ever reaches ``bound``; (2, differences), as they are."""
-    d = differences[:, :, None, None]
-    stakes, weights = np.array(bets.STAKES)[:, None], np.array(bets.LOG_WEIGHTS)[:, None]
-    wealth = np.zeros((*differences.shape, len(bets.STAKES), 1))
+    d = differences[:, :, None]
+    wealth = np.zeros((len(bets.STAKES), *differences.shape, 1))
     reached: Bools = np.zeros(differences.shape, dtype=np.bool_)
     for start in range(0, told.contrast.shape[1], bets.RENEWAL_UNITS):
         block = slice(start, start + bets.RENEWAL_UNITS)
-        contrast, least = (told.contrast[:, None, None, block], told.least[:, None, None, block])
+        contrast, least = told.contrast[:, None, block], told.least[:, None, block]
         largest = bets.CAUTION / (least + np.maximum(d, 0.0))
-        gains = np.log1p(np.minimum(stakes * told.scale[block], largest) * (contrast - d))
+        gains = np.log1p(np.minimum(_STAKES * told.scale[block], largest) * (contrast - d))
         path = wealth + np.cumsum(gains, axis=3)
-        mixed = log_sum_exp(np.moveaxis(path + weights, 2, 0))
+        mixed = log_sum_exp(path + _LOG_WEIGHTS)
         reached |= mixed.max(axis=2) >= bound
         if reached.all():
             break
         wealth = path[..., -1:]
         if start + bets.RENEWAL_UNITS <= told.contrast.shape[1]:
-            dealt = math.log(bets.RENEWAL_SHARE) + mixed[..., -1][..., None, None]
+            dealt = math.log(bets.RENEWAL_SHARE) + mixed[..., -1:]
             wealth = np.logaddexp(wealth + math.log1p(-bets.RENEWAL_SHARE), dealt)
     return reached

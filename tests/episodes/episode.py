@@ -33,7 +33,7 @@ from tests.episodes.traffic import request
 from tests.episodes.twin_tables import Tables
 from tests.episodes.world import Crash, Faults, World
 
-LENGTHS: Final = (40, 40, 60, 120)
+LENGTHS: Final = (40, 40, 40, 120)
 """Steps of an episode, drawn. Most bugs are found sooner by many short lives, some by long ones alone:
 ``tests/bench/episodes.py`` has the figures.
 """
@@ -297,7 +297,7 @@ class Episode:
         if left:
             leap = max(max(left), 0.0) + CALM_S + 1.0
             self._step("leap", lambda: self._calm_step(leap))
-            for _ in range(3):
+            for _ in range(2):
                 calm += CALM_STEP_S
                 self._step("calm", lambda: self._calm_step(CALM_STEP_S), calm)
         if self.seed % 4 == 0 and not rollouts_of(self.camera.tables()):

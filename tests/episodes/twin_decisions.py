@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from operator import attrgetter
+from typing import Any
 
 from daemon.store import intents as intent_rows
 from daemon.store.alarms import AlarmRow
@@ -126,16 +127,16 @@ def rollouts_update_phase(
     deadline: float | None = None,
     ended: bool = False,
 ) -> None:
-    row = replace(tx.t.rollouts[rollout], phase=phase, reason=reason, changed_at=at)
+    facts: dict[str, Any] = {"phase": phase, "reason": reason, "changed_at": at}
     if data is not None:
-        row = replace(row, data=as_json(dict(data)))
+        facts["data"] = as_json(dict(data))
     if control is not None:
-        row = replace(row, control=control)
+        facts["control"] = control
     if deadline is not None:
-        row = replace(row, deadline=deadline)
+        facts["deadline"] = deadline
     if ended:
-        row = replace(row, active=False, ended_at=at)
-    tx.put(tx.t.rollouts, rollout, row)
+        facts |= {"active": False, "ended_at": at}
+    tx.put(tx.t.rollouts, rollout, replace(tx.t.rollouts[rollout], **facts))
 
 
 def rollouts_newest(read: TwinTx, deployment: str, limit: int) -> list[Rollout]:
