@@ -62,12 +62,12 @@ class Standing:
         to: str | None,
         *,
         in_rollout: bool,
-        resident: Callable[[str], bool] = lambda _version: True,
+        nearest: Callable[[Sequence[str]], str | None],
     ) -> tuple[str, str | None]:
         """(version to leave, version to serve instead) of a rollback. Raises Refused.
 
-        In a rollout the candidate is left for the control; otherwise the champion for the newest target that is
-        ``resident``: after one rollback the next target may not be loaded yet, and a way back must be there at once.
+        In a rollout the candidate is left for the control; otherwise the champion for the ``nearest`` of its targets:
+        after one rollback the newest may not be loaded yet, and a way back must be there at once.
         """
         if in_rollout and serving is not None:
             control = self.champion or self.identity
@@ -81,7 +81,7 @@ class Standing:
             raise Refused("no_rollback_target", f"{to} is what serves now: name an older version")
         if to is not None:
             return self.champion, self._checked(to)
-        return self.champion, next((t for t in self.targets if resident(t)), self.previous)
+        return self.champion, nearest(self.targets)
 
     def leaving(self, left: str, target: str | None, *, named: bool) -> tuple[str, ...]:
         """What a rollback leaves; see ``left_behind``."""

@@ -54,7 +54,7 @@ def go_back(
             gone = _gone((wanted,), routing, served, standing)
             return Went(gone, served, RouteAck(routing.epoch, {}, routing.now(), 0.0), standing)
         left, target = standing.way_back(
-            candidate, to, in_rollout=candidate is not None, resident=lambda version: _held(seen, version)
+            candidate, to, in_rollout=candidate is not None, nearest=lambda targets: _nearest(seen, targets)
         )
         # a rollout that rests goes back to the control that nobody has: what stands in for it goes on
         rests = route is not None and to is None and target is not None and route.stands_in_for == target
@@ -94,11 +94,15 @@ def _resident(seen: Observation, version: str | None) -> bool:
     return version is None or (bool(alive) and all(r.proved.get(version) for r in alive))
 
 
-def _held(seen: Observation, version: str) -> bool:
-    """Whether some replica can serve it at once; the others load it at the next tick. What is loaded and not proved
-    counts only where nothing was proved yet, as after a restart of the agent.
+def _nearest(seen: Observation, targets: Sequence[str]) -> str | None:
+    """The newest target that some replica can serve at once; the others load it at the next tick. Proved ones first: an
+    agent that was restarted proves again what is loaded, and has no word against it until then.
     """
-    return any(r.alive and version in r.models and r.proved.get(version, not r.proved) for r in seen.replicas)
+    for unproved in (False, True):
+        for version in targets:
+            if any(r.alive and version in r.models and r.proved.get(version, unproved) for r in seen.replicas):
+                return version
+    return next(iter(targets), None)
 
 
 def _named(route: Route) -> tuple[str | None, ...]:

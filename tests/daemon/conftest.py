@@ -1,4 +1,4 @@
-"""A store of its own for each test that asks for one."""
+"""A store, or a whole loop on one, of its own for each test that asks for it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from daemon.store import Store
+from tests.daemon.loop_bench import LoopBench
 
 
 @pytest.fixture
@@ -16,3 +17,9 @@ def store(tmp_path: Path) -> Generator[Store]:
     opened = Store.open(f"sqlite:///{tmp_path}/store.db", synchronous="normal")
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def bench(tmp_path: Path, store: Store) -> LoopBench:
+    """A loop whose host, gate and trainer are played."""
+    return LoopBench(tmp_path, store)

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from daemon import freeze
 from daemon.api.ports import By
 from daemon.faults import Refused
-from daemon.store import Store, cycles, denials, ledger, rollouts, suspended, versions
+from daemon.store import cycles, denials, ledger, rollouts, suspended, versions
 from deploy.rollout import Phase
 from deploy.verdict import EVIDENCE_REASONS, HARM_REASONS, suspends
+from tests.daemon.going_back import denied, started
 from tests.daemon.loop_bench import IDENTITY, ME, NEW, OLD, LoopBench
-from tests.daemon.test_going_back import denied, started
 
 pytestmark = pytest.mark.slow
 SILENT = By("tester", "  ")
-
-
-@pytest.fixture
-def bench(tmp_path: Path, store: Store) -> LoopBench:
-    return LoopBench(tmp_path, store)
 
 
 def test_a_denial_is_lifted_with_a_reason_and_the_ledger_says_so(bench: LoopBench) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -18,11 +17,6 @@ from deploy.processes import UnitEvent, fold
 from deploy.rollout import FINAL, Phase, Signal, replay
 from deploy.verdict import numbers
 from tests.daemon.loop_bench import IDENTITY, ME, NEW, OLD, LoopBench, drain
-
-
-@pytest.fixture
-def bench(tmp_path: Path, store: Store) -> LoopBench:
-    return LoopBench(tmp_path, store)
 
 
 def run(

@@ -1,100 +1,32 @@
-"""What a rollback must not lose to a faster writer, a failing store, a tick under way or a clock that was set back."""
+"""What a rollback must not lose to a faster writer, a failing store or a tick under way."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
-from sqlalchemy.exc import OperationalError
 
 import daemon.rolling
 from daemon.adoption import left_on_host
-from daemon.controller import Controller
 from daemon.faults import Refused
-from daemon.learning import Learning
-from daemon.rollout_start import RolloutStart
-from daemon.routing import Routing
 from daemon.standing import left_behind
-from daemon.store import Store, StoreUnavailable, cycles, denials, fences, jobs, ledger, proofs, rollouts, versions
-from deploy.power import Outlook
+from daemon.store import StoreUnavailable, fences, versions
+from deploy.driver_errors import Unreachable
 from deploy.rollout import Phase
-from deploy.routes import Route, RouteFile, Split
 from deploy.verdict import Judgement
-from monitors.gate import GateReason, GateResult
-from monitors.metrics import Metrics
-from tests.daemon.fake_host import FakeHost, FakeReplica
+from tests.daemon.going_back import (
+    OLDEST,
+    denied,
+    fails,
+    in_canary,
+    no_store,
+    route_file,
+    serving,
+    started,
+)
 from tests.daemon.loop_bench import IDENTITY, ME, NEW, OLD, LoopBench
 
 pytestmark = pytest.mark.slow
-OLDEST = "support-999999999999"
-
-
-@pytest.fixture
-def bench(tmp_path: Path, store: Store) -> LoopBench:
-    return LoopBench(tmp_path, store)
-
-
-def started(bench: LoopBench, *stack: str) -> Controller:
-    """A daemon with promoted versions, the newest of which serves; one tick old."""
-    bench.register(*stack, promoted=True)
-    bench.host.write_route(route_file(1, stack[-1], "promoted"))
-    controller, _ = bench.daemon()
-    controller.tick()
-    return controller
-
-
-def in_canary(bench: LoopBench) -> Controller:
-    """A daemon whose newest version has a share beside a promoted one."""
-    bench.register(OLDEST, OLD, promoted=True)
-    bench.host.write_route(route_file(1, OLD, "promoted"))
-    bench.open_rollout(control=OLD)
-    controller, _ = bench.daemon()
-    for _ in range(8):
-        controller.tick()
-        bench.now += 10.0
-    assert bench.phase() is Phase.CANARY_SMALL
-    return controller
-
-
-def route_file(epoch: int, control: str, reason: str) -> RouteFile:
-    """Everything to one version."""
-    route = Route(deployment="support", alias="support", control=control)
-    return RouteFile(epoch=epoch, actor="operator", reason=reason, written_at=0.0, routes=(route,))
-
-
-def serving(bench: LoopBench) -> str | None:
-    """What the host's route file names."""
-    route = None if bench.host.route is None else bench.host.route.route("support")
-    assert route is not None
-    return route.control
-
-
-def denied(bench: LoopBench) -> set[str]:
-    """The deny list."""
-    with bench.store.read() as read:
-        return set(denials.of_deployment(read, "support"))
-
-
-def fails(*_args: object, **_more: object) -> None:
-    """As a full disk does."""
-    raise OperationalError("COMMIT", {}, Exception("database or disk is full"))
-
-
-def no_store(*_args: object, **_more: object) -> None:
-    """As a store that went away does."""
-    raise StoreUnavailable("gone")
-
-
-class PassedGate:
-    """A gate that has examined everything and found it good."""
-
-    def result(self, _cycle: object, _version: str, _champion: object) -> GateResult:
-        """At once."""
-        return GateResult(verdict="pass", reason=GateReason.PASSED, checks=())
 
 
 def test_one_wish_does_not_go_back_twice_when_somebody_at_the_host_was_faster(bench: LoopBench) -> None:
@@ -202,6 +134,21 @@ def test_a_rollback_passes_over_what_is_loaded_and_not_proved(bench: LoopBench) 
     assert controller.rollback(ME, None, False)["to"] == IDENTITY
 
 
+def test_a_rollback_goes_to_what_is_loaded_while_an_agent_proves_anew(
+    bench: LoopBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_version: str, replica: str) -> None:
+        raise Unreachable(f"{replica} does not answer")
+
+    controller = started(bench, OLDEST, OLD, NEW)
+    monkeypatch.setattr(bench.host, "ensure_loaded", away)
+    monkeypatch.setattr(bench.host, "prove", away)
+    for replica in bench.host.replicas:
+        replica.models, replica.proved = {NEW, IDENTITY}, {NEW: True}
+    controller.tick()
+    assert controller.rollback(ME, None, False)["to"] == IDENTITY
+
+
 def test_an_approval_is_not_taken_back_by_a_later_rollback(bench: LoopBench) -> None:
     controller = started(bench, OLDEST, OLD, NEW)
     controller.rollback(ME, None, False)
@@ -223,11 +170,6 @@ def test_a_route_found_past_a_canarys_control_denies_the_control_too(bench: Loop
     controller.tick()
     assert bench.phase() is Phase.ROLLED_BACK
     assert denied(bench) == {NEW, OLD}
-
-
-def test_a_database_that_fails_in_use_is_named_as_the_stores_fault(store: Store) -> None:
-    with pytest.raises(StoreUnavailable, match="disk is full"), store.begin():
-        fails()
 
 
 def test_a_second_rollback_before_the_next_tick_goes_to_what_is_loaded(bench: LoopBench) -> None:
@@ -388,105 +330,3 @@ def test_a_rollback_that_lands_between_a_ticks_look_and_its_rows_stands(
         patch.setattr(daemon.rolling, "judge", judge)
         controller.tick()
     assert bench.phase() is Phase.ROLLED_BACK
-
-
-def test_a_proof_that_the_store_did_not_take_is_made_again(bench: LoopBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench.register(OLD, promoted=True)
-    controller, _ = bench.daemon()
-    with monkeypatch.context() as patch:
-        patch.setattr(proofs, "add", fails)
-        with pytest.raises(StoreUnavailable):
-            controller.tick()
-    controller.tick()
-    with bench.store.read() as read:
-        assert set(proofs.latest(read, OLD)) == {"replica-0", "replica-1"}
-
-
-def test_a_person_promotes_past_the_statistics_but_not_past_the_proof(bench: LoopBench) -> None:
-    bench.open_rollout()
-    controller, _ = bench.daemon()
-    for _ in range(5):
-        controller.tick()
-    assert controller.promote(ME)["phase"] == "probation"
-    for replica in bench.host.replicas:
-        replica.restart()
-    bench.host.without_effect.add(NEW)
-    with pytest.raises(Refused, match="not proved"):
-        controller.promote(ME)
-    bench.host.without_effect.clear()
-    assert controller.promote(ME)["phase"] == "promoted"
-    assert all(r.proved[NEW] for r in bench.host.replicas)
-
-
-def test_a_lease_is_renewed_although_the_clock_was_set_back() -> None:
-    now = 5000.0
-    host = FakeHost([FakeReplica("replica-0")])
-    routing = Routing(host, "support", "support", lambda: now)
-    split = Split(rollout="r1", candidate=NEW, share=0.1, lease_s=30.0)
-    routing.serve(IDENTITY, split, generation=0, actor="daemon", reason="canary_small")
-    assert not routing.renew(10.0)
-    now = 1000.0
-    assert routing.renew(10.0)
-
-
-def test_a_heartbeat_from_the_future_does_not_keep_a_job_that_long(store: Store) -> None:
-    with store.begin() as tx:
-        jobs.create(tx, job="j", cycle="c", spec={}, max_attempts=3, at=0.0)
-        jobs.claim(tx, "worker", now=4000.0)
-        assert jobs.expire(tx, now=100.0, lease_s=15.0) == []
-        assert [job.state for job in jobs.expire(tx, now=116.0, lease_s=15.0)] == ["queued"]
-
-
-def test_the_newest_promotion_is_the_top_of_the_stack_although_the_clock_was_set_back(bench: LoopBench) -> None:
-    bench.register(OLD, NEW)
-    with bench.store.begin() as tx:
-        versions.promote(tx, OLD, 5000.0)
-        versions.promote(tx, NEW, 1000.0)
-        assert [v.version for v in versions.promoted_stack(tx, "support")] == [NEW, OLD]
-
-
-def test_the_control_of_a_rollout_is_what_the_route_serves(bench: LoopBench) -> None:
-    bench.register(OLD, NEW, promoted=True)
-    bench.register("support-cccccccccccc")
-    found = cycles.Cycle("c1", "support", "manual", "gating", True, "trained", {}, 0.0, 0.0)
-    for control, expected in ((OLD, OLD), (IDENTITY, IDENTITY), (NEW, NEW)):
-        route = route_file(3, control, "rollback:x").routes[0]
-        start = RolloutStart(bench.config(), IDENTITY, lambda route=route: route, lambda: 1.0)
-        with bench.store.begin() as tx:
-            name = start.start(tx, found, "support-cccccccccccc")
-            row = rollouts.get(tx, name)
-            assert row is not None
-            assert row.control == expected
-            rollouts.update_phase(tx, name, phase="aborted", reason="over", at=1.0, ended=True)
-
-
-def test_a_version_that_may_not_start_ends_its_cycle_with_the_reason(bench: LoopBench) -> None:
-    """Trained again on the same buffer it is the same version, and denied."""
-    bench.register(NEW)
-    data: Mapping[str, Any] = {"version": NEW, "overrides": {}, "slice": None}
-    with bench.store.begin() as tx:
-        cycles.create(
-            tx, cycle="c1", deployment="support", cause="manual", phase="gating", reason="trained", data=data, at=1.0
-        )
-        denials.deny(tx, "support", NEW, reason="rolled_back:reward_harm", actor="daemon", at=1.0)
-    nobody: Any = SimpleNamespace()
-    gate: Any = PassedGate()
-    learning = Learning(
-        bench.config(),
-        bench.store,
-        nobody,
-        nobody,
-        gate,
-        RolloutStart(bench.config(), IDENTITY, lambda: None, lambda: 2.0).start,
-        lambda _cycle, _result: Outlook(0.5, 0.5, 1.0, 0.1, 10.0),
-        lambda: None,
-        lambda: 2.0,
-        Metrics(CollectorRegistry()),
-    )
-    learning.tick(None, False, False)
-    with bench.store.read() as read:
-        row = cycles.get(read, "c1")
-        said = [e.reason for e in ledger.of_subject(read, "c1")]
-    assert row is not None
-    assert (row.phase, row.reason, row.active) == ("stopped", "denied_version", False)
-    assert said[-1] == "denied_version"

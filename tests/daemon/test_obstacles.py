@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from daemon.obstacles import PATIENCE, Obstacle, Tries, weigh
 from daemon.residency import NOBODY, Residence
-from daemon.store import Store, denials, rollouts
+from daemon.store import denials, rollouts
 from deploy.agent import ReplicaState
 from deploy.rollout import Phase
 from tests.daemon.loop_bench import IDENTITY, NEW, LoopBench
@@ -66,11 +64,6 @@ def test_an_engine_that_dies_under_the_candidate_counts_and_a_cut_line_does_not(
     ]
     assert after(*deaths) == ""
     assert after(*deaths, (asked, shown(str(PATIENCE)))) == "engine_died"
-
-
-@pytest.fixture
-def bench(tmp_path: Path, store: Store) -> LoopBench:
-    return LoopBench(tmp_path, store)
 
 
 def waiting(bench: LoopBench) -> str:

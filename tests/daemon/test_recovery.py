@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from daemon.ingest import Ingest, IngestPorts
-from daemon.store import Store, denials, exchanges, feedback, fences, intents, offsets, rollouts, units
+from daemon.store import denials, exchanges, feedback, fences, intents, offsets, rollouts, units
 from deploy.processes import Path as EvidencePath
 from deploy.rollout import Phase
 from deploy.routes import Route, RouteFile
@@ -25,11 +24,6 @@ from tests.daemon.loop_bench import IDENTITY, ME, NEW, OLD, LoopBench, drain
 from tests.daemon.test_ingest import CountingWatch
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def bench(tmp_path: Path, store: Store) -> LoopBench:
-    return LoopBench(tmp_path, store)
 
 
 def ingest_of(bench: LoopBench, *, valid: bool = True, max_records: int = 1000) -> Ingest:

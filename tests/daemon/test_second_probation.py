@@ -34,8 +34,8 @@ from daemon.store import (
 from deploy.driver_errors import LoadRejected
 from deploy.rollout import BEGINS, FINAL, Phase, Signal, replay
 from deploy.routes import Route, RouteFile
+from tests.daemon.going_back import no_store
 from tests.daemon.loop_bench import IDENTITY, ME, NEW, OLD, LoopBench, drain
-from tests.daemon.test_going_back import no_store
 from tests.daemon.test_ingest import CountingWatch
 
 SETTINGS = """

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 
 import pytest
 
-from daemon.store import Store, denials, ledger, rollouts
+from daemon.store import denials, ledger, rollouts
 from deploy.rollout import LIVE, Phase
 from monitors import bets
 from tests.daemon.loop_bench import IDENTITY, NEW, LoopBench, drain
 
 OLDER = "0.5:1.0"
-
-
-@pytest.fixture
-def bench(tmp_path: Path, store: Store) -> LoopBench:
-    return LoopBench(tmp_path, store)
 
 
 def with_users(bench: LoopBench, good: float, bad: float) -> None:

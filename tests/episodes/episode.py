@@ -24,6 +24,7 @@ from daemon.live_evidence import restore
 from daemon.store.rollouts import Rollout
 from streams.events import DeadLetter
 from tests.episodes.facts import Camera, kept
+from tests.episodes.failure import Failure, failure
 from tests.episodes.past import furnish
 from tests.episodes.played import IDENTITY
 from tests.episodes.settings import JOIN, ME
@@ -40,29 +41,6 @@ LENGTHS: Final = (40, 40, 40, 120)
 CALM_STEP_S: Final = 15.25
 CALM_STEPS: Final = 4
 """The last is beyond ``CALM_S``; one is shorter than the lease of a training job."""
-TAIL: Final = 15
-
-
-@dataclass
-class Failure:
-    """What broke first, and what led to it."""
-
-    seed: int
-    step: int
-    broken: Broken
-    steps: list[str]
-    ledger: list[str]
-
-    def __str__(self) -> str:
-        lines = [
-            f"seed {self.seed}, step {self.step}: {self.broken.name} ({self.broken.statement})",
-            f"  {self.broken.detail}",
-            "last steps: " + " ".join(self.steps[-30:]),
-            "ledger:",
-            *(f"  {line}" for line in self.ledger),
-            f"again: python -m tests.episodes.episode {self.seed}",
-        ]
-        return "\n".join(lines)
 
 
 @dataclass
@@ -124,9 +102,7 @@ class Episode:
         if self.world.unexpected:
             found.insert(0, Broken("calls", "a call fails by faults alone", self.world.unexpected[0]))
         if found:
-            ledger = self.camera.tables().ledger[-TAIL:]
-            tail = [f"{e.at:.1f} {e.kind} {e.subject} {e.reason} {_short(e.data)}" for e in ledger]
-            self.failure = Failure(self.seed, len(self.done), found[0], self.done, tail)
+            self.failure = failure(self.seed, found[0], self.done, self.camera.tables().ledger)
 
     def count(self, ends: Counter[str]) -> None:
         """Add what happened in it: what a run has met."""
@@ -364,14 +340,6 @@ ENDS: Counter[str] = Counter()
 """What the episodes of this process have met."""
 
 
-def _short(data: Any) -> str:
-    return " ".join(
-        f"{k}={v}"
-        for k, v in data.items()
-        if k in ("signal", "from_phase", "to_phase", "candidate", "from", "to", "version", "control")
-    )
-
-
 def play(seeds: Iterable[int], stop: bool = True) -> tuple[int, list[Failure]]:
     """Play seeds on the twin; (episodes played, failures)."""
     failures: list[Failure] = []
@@ -405,8 +373,8 @@ def main() -> int:
     seconds = time.process_time() - began
     print(dict(sorted(ENDS.items())))
     names = Counter(f.broken.name for f in failures)
-    for failure in failures[:5]:
-        print(failure, end="\n\n")
+    for one in failures[:5]:
+        print(one, end="\n\n")
     print(
         f"{played} episodes in {seconds:.1f} s ({1000 * seconds / played:.1f} ms each), {len(failures)} failed {names}"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -334,7 +334,10 @@ def a_faster_writer_ends_a_rollback(patch: pytest.MonkeyPatch) -> None:
 
 @plant("L2")
 def a_rollback_goes_to_what_is_not_loaded(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(daemon.way_back, "_held", always(True))
+    def newest(_seen: object, targets: Sequence[str]) -> str | None:
+        return next(iter(targets), None)
+
+    patch.setattr(daemon.way_back, "_nearest", newest)
 
 
 def test_every_invariant_has_a_planted_bug() -> None:
