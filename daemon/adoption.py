@@ -7,7 +7,7 @@ rollback, by a person at the agent or by us just before a crash, and the version
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from daemon import ledger
@@ -35,25 +35,25 @@ def adopt(store: Store, routing: Routing, found: RouteFile | None, deployment: s
 
     Rows read after this agree with the routes of that generation: whoever changes the route by it undoes no rollback.
     """
-    before = routing.route
-    generation, missed = routing.adopt(found), routing.unrecorded
-    file, route = routing.file, routing.route
-    if file is None or route is None:
-        return generation
+    held = routing.view()
+    routing.adopt(found)
+    at = routing.view()
     with store.read() as read:
         known = fences.current(read, deployment)
-    if file.epoch <= known:
+    routing.above(known)
+    if at.file is None or at.epoch <= known:
         routing.recorded(known)
-        return generation
+        return at.generation
+    before = held.route if held.epoch <= known else routing.known
     with store.begin() as tx:
-        if fences.current(tx, deployment) >= file.epoch:
-            return generation  # a command's thread recorded it meanwhile
-        fences.adopt(tx, deployment, file.epoch, holder=file.actor, at=now)
-        if is_way_back(file.reason) or not _ours(tx, route, now):
-            _take_over(tx, file, route, before, missed, deployment, now)
-    routing.recorded(file.epoch)
+        if fences.current(tx, deployment) >= at.epoch:
+            return at.generation  # a command's thread recorded it meanwhile
+        fences.adopt(tx, deployment, at.epoch, holder=at.file.actor, at=now)
+        if at.route is not None and (is_way_back(at.file.reason) or not _ours(tx, at.route, now)):
+            _take_over(tx, at.file, at.route, before, at.unrecorded, deployment, now)
+    routing.recorded(at.epoch)
     failpoint("adoption.recorded")
-    return generation
+    return at.generation
 
 
 def is_way_back(reason: str) -> bool:
@@ -101,8 +101,9 @@ def _take_over(
     reason = _named(file.reason)
     row = rollouts.active(tx, deployment)
     routed = row is not None and Phase(row.phase) in _ROUTED
-    if row is not None and (row.candidate not in served if routed else row.control not in served):
-        target = _ending(file.reason) if routed else Phase.ABORTED
+    if row is not None and _ends(row, routed, served, route):
+        stays = row.candidate in served and row.phase != Phase.SECOND_PROBATION.value
+        target = Phase.ABORTED if stays or not routed else _ending(file.reason)
         rollouts.update_phase(tx, row.id, phase=target.value, reason=reason, at=now, data=row.data, ended=True)
         signal = _signal(reason, target)
         entry = {
@@ -120,8 +121,8 @@ def _take_over(
             deny(tx, deployment, row.candidate, f"rolled_back:{reason}"[:100], _actor(file), now)
             if suspends(target, reason):
                 suspend(tx, deployment, row.id, row.candidate, _actor(file), now)
-    if routed and row is not None and route.wanted == row.control:
-        left: Sequence[str] = ()  # the candidate alone
+    if routed and row is not None and route.wanted in (row.control, row.candidate):
+        left: Sequence[str] = ()  # the candidate alone, or nobody: it was given everything by hand
     else:
         stack = [v.version for v in versions.promoted_stack(tx, deployment)]
         left = left_on_host(stack, file.reason, route.wanted, None if before is None else before.wanted)
@@ -132,6 +133,15 @@ def _take_over(
         deny(tx, deployment, version, f"rolled_back:{reason}"[:100], _actor(file), now)
         data = {"from": version, "to": route.wanted, "epoch": file.epoch, "adopted": True}
         ledger.append(tx, deployment, "rollback", version, reason, actor=_actor(file), at=now, data=data)
+
+
+def _ends(row: rollouts.Rollout, routed: bool, served: Collection[str | None], route: Route) -> bool:
+    """Whether a rollout cannot go on from a route that was found: one of its versions serves nobody any more. A control
+    that was left while the candidate keeps its share would be routed again.
+    """
+    if not routed:
+        return row.control not in served
+    return row.candidate not in served or (route.split is not None and route.wanted != row.control)
 
 
 def left_on_host(stack: Sequence[str], reason: str, control: str | None, before: str | None) -> Sequence[str]:

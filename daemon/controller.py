@@ -38,7 +38,7 @@ from daemon.status import status
 from daemon.store import Store, StoreError, rollouts, states
 from daemon.trainer_desk import claim, take_report
 from daemon.troubles import LOG, Troubles
-from daemon.way_back import go_back
+from daemon.way_back import RACES, go_back
 from deploy.agent import Agent, Observation
 from deploy.kill_query import QUIET
 from deploy.rollout import LIVE, STAYS, TABLE, IllegalMove, Phase, Signal
@@ -125,6 +125,7 @@ class Controller:
     def _act(self) -> None:
         p = self._p
         generation = adopt(p.store, p.routing, self._seen.route, self._name, p.clock())
+        self._restore_route()
         reconcile_intents(p.store, p.routing, self._name, p.clock())
         self._refresh()
         self._keep_residents()
@@ -137,11 +138,32 @@ class Controller:
             policy = Policy(p.config.mode, paused, queries)
             p.rolling.tick(row, p.ingest.observed(), self._seen, policy, generation)
             self._refresh()
+        else:
+            p.rolling.end_share(generation)
         self._rebase()
         self._rate()
         self._stand_in.tick(self._standing, self._seen, generation)
         self._holding.tick(self._standing.accepted, self._seen, paused, generation)
         p.learning.tick(self._standing.champion, paused, row is not None)
+
+    def _restore_route(self) -> None:
+        """A gateway that starts anew reads the host's file: without ours it would serve what was routed before."""
+        if not any(r.alive for r in self._seen.replicas):
+            return
+        with contextlib.suppress(Overtaken):
+            if self._p.routing.restore(self._seen.route):
+                data = {"epoch": self._p.routing.epoch}
+                with self._p.store.begin() as tx:
+                    ledger.append(
+                        tx,
+                        self._name,
+                        "route",
+                        self._name,
+                        "restored_on_host",
+                        actor="daemon",
+                        at=self._p.clock(),
+                        data=data,
+                    )
 
     def _follow(self, row: rollouts.Rollout | None) -> None:
         wanted = None if row is None else row.id
@@ -175,8 +197,13 @@ class Controller:
             self._seen = self._p.agent.observe()
 
     def _refresh(self) -> None:
-        with self._p.store.read() as read:
-            self._standing = standing(read, self._name, self._p.identity, self._p.routing.route)
+        for _ in range(RACES):  # what a rollback says of itself meanwhile must not be written over by what was before
+            at = self._p.routing.view()
+            with self._p.store.read() as read:
+                found = standing(read, self._name, self._p.identity, at.route)
+            if self._p.routing.generation == at.generation:
+                self._standing = found
+                return
 
     def _paused(self) -> bool:
         with self._p.store.read() as read:

@@ -16,9 +16,10 @@ from typing import Final
 import orjson
 
 from daemon import ledger
+from daemon.route_write import hold
 from daemon.routing import Overtaken, Routing
 from daemon.sections import HoldbackConfig
-from daemon.store import Read, Store, Tx, denials, fences, states, versions
+from daemon.store import Read, Store, Tx, denials, states, versions
 from deploy.agent import Observation
 from deploy.routes import Holdback
 
@@ -172,14 +173,10 @@ class Holding:
             self._tell(tx, known.id, reason, {"version": known.anchor, "epoch": self._routing.epoch}, now)
 
     def _write(self, wanted: Holdback | None, reason: str, generation: int) -> bool:
-        with self._store.read() as read:
-            floor = fences.current(read, self._deployment)
         try:
-            ack = self._routing.hold(wanted, generation=generation, actor="daemon", reason=reason, floor=floor)
+            hold(self._store, self._routing, self._deployment, wanted, reason, generation, self._clock)
         except Overtaken:
             return False
-        with self._store.begin() as tx:
-            fences.adopt(tx, self._deployment, ack.epoch, holder="daemon", at=self._clock())
         return True
 
     def _put(self, tx: Tx, known: Record) -> None:

@@ -27,7 +27,7 @@ def record(
     """End the rollout that the route left and deny what is ``gone``: the version left, then what was passed over."""
     fences.adopt(tx, deployment, epoch, holder=by.actor, at=now)
     row, left = rollouts.active(tx, deployment), gone[0]
-    if row is not None and (row.candidate == left or row.control in gone):
+    if row is not None and (row.candidate in gone or row.control in gone):
         # a rollout whose control was left ends too: it would route its control again
         _end(tx, deployment, row, by, now)
     for version in gone:

@@ -7,6 +7,7 @@ when the store lets us.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -120,6 +121,15 @@ class Rolling:
             self._record(tx, row, phase, signal, target, reason, facts, actor, note)
         failpoint(f"rollout.{target.value}.recorded")
         return target
+
+    def end_share(self, generation: int) -> None:
+        """No rollout runs: a share that is left in the route, by whoever ended one at the host, goes to the control."""
+        route = self._routing.route
+        if route is None or route.split is None:
+            return
+        change = Change(self._deployment, route.control, None, "no_rollout", stands_in_for=route.stands_in_for)
+        with contextlib.suppress(Overtaken):
+            write(self._store, self._routing, self._deployment, change, generation, self._clock, "rollout.none")
 
     def _intervals(self, row: rollouts.Rollout) -> dict[str, float]:
         """Confidence sequences of what was stored by now; a verdict in the ledger has them beside its e-values."""
@@ -260,9 +270,9 @@ class Rolling:
         write(self._store, self._routing, self._deployment, change, self._generation, self._clock, place)
         self._generation += 1
 
-    def _serve(self, control: str | None, split: Split | None, actor: str, reason: str, floor: int = 0) -> RouteAck:
+    def _serve(self, control: str | None, split: Split | None, actor: str, reason: str) -> RouteAck:
         """Change the route, unless somebody else did since ``generation``. Raises Overtaken."""
-        ack = self._routing.serve(control, split, generation=self._generation, actor=actor, reason=reason, floor=floor)
+        ack = self._routing.serve(control, split, generation=self._generation, actor=actor, reason=reason)
         self._generation += 1
         return ack
 
@@ -292,7 +302,8 @@ class Rolling:
         note: str,
     ) -> None:
         # the epoch that is recorded below must not be that of somebody else's file, whose rows are still to come
-        if not _stands(tx, row) or self._routing.generation != self._generation:
+        at = self._routing.view()
+        if not _stands(tx, row) or at.generation != self._generation:
             raise Overtaken
         now = self._clock()
         data = {**row.data, "units_at_phase": int(facts.get("units", 0)), "waiting": ""}
@@ -305,11 +316,11 @@ class Rolling:
             "signal": signal.value,
             "candidate": row.candidate,
             "control": row.control,
-            "epoch": self._routing.epoch,
+            "epoch": at.epoch,
             **{k: v for k, v in facts.items() if v == v},
         }
         ledger.append(tx, self._deployment, "rollout", row.id, reason, actor=actor, at=now, data=entry, note=note)
-        fences.adopt(tx, self._deployment, self._routing.epoch, holder=actor, at=now)
+        fences.adopt(tx, self._deployment, at.epoch, holder=actor, at=now)
         if target in FINAL:
             self._metrics.verdicts.labels(verdict=target.value).inc()
         if target is Phase.PROMOTED:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from daemon.routing import Overtaken, Routing
 from daemon.store import Store, fences, intents
 from deploy.agent import RouteAck
-from deploy.routes import Split
+from deploy.routes import Holdback, Split
 from streams.failpoints import failpoint
 
 
@@ -41,21 +41,55 @@ def write(
 
     Raises Overtaken.
     """
-    args = {"control": change.control, "split": None if change.split is None else change.split.model_dump()}
-    with store.begin() as tx:
-        intent = intents.declare(tx, rollout=change.owner, effect="route", args=args, reason=change.reason, at=clock())
-        floor = fences.current(tx, deployment)
-    failpoint(f"{place}.before_route")
-    try:
-        ack = routing.serve(
+
+    def serve() -> RouteAck:
+        return routing.serve(
             change.control,
             change.split,
             generation=generation,
             actor=change.actor,
             reason=change.reason,
-            floor=floor,
             stands_in_for=change.stands_in_for,
         )
+
+    return _intended(store, deployment, change, clock, place, serve)
+
+
+def hold(
+    store: Store,
+    routing: Routing,
+    deployment: str,
+    holdback: Holdback | None,
+    reason: str,
+    generation: int,
+    clock: Callable[[], float],
+) -> RouteAck:
+    """Begin or end a holdback; what else is routed stays. Needs a route. Raises Overtaken."""
+    route = routing.route
+    if route is None:
+        raise Overtaken
+    change = Change(deployment, route.control, route.split, reason)
+
+    def serve() -> RouteAck:
+        return routing.hold(holdback, generation=generation, actor=change.actor, reason=reason)
+
+    return _intended(store, deployment, change, clock, "holdback", serve)
+
+
+def _intended(
+    store: Store,
+    deployment: str,
+    change: Change,
+    clock: Callable[[], float],
+    place: str,
+    serve: Callable[[], RouteAck],
+) -> RouteAck:
+    args = {"control": change.control, "split": None if change.split is None else change.split.model_dump()}
+    with store.begin() as tx:
+        intent = intents.declare(tx, rollout=change.owner, effect="route", args=args, reason=change.reason, at=clock())
+    failpoint(f"{place}.before_route")
+    try:
+        ack = serve()
     except Overtaken:
         with store.begin() as tx:
             intents.settle(tx, intent, "failed", reason="overtaken", at=clock())

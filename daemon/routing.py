@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from deploy.agent import RouteAck
 from deploy.driver_errors import StaleRoute
@@ -31,6 +31,22 @@ class Overtaken(Exception):
         super().__init__("somebody else changed the route meanwhile: look at the status, then try again")
 
 
+class View(NamedTuple):
+    """What is routed, as of one instant: who decides by it gives its ``generation`` back with the change."""
+
+    generation: int
+    file: RouteFile | None
+    route: Route | None
+    """Ours in the file."""
+    unrecorded: tuple[str, ...]
+    """Versions that rollbacks have left and whose rows are still to be written."""
+
+    @property
+    def epoch(self) -> int:
+        """Of the file; 0 before the first."""
+        return 0 if self.file is None else self.file.epoch
+
+
 class Routing:
     """The route of one deployment."""
 
@@ -45,6 +61,9 @@ class Routing:
         """Epoch up to which the rows know what became of the routes."""
         self._missed: tuple[str, ...] = ()
         """Left by files between that epoch's and the newest one."""
+        self._floor = 0
+        self._known: Route | None = None
+        """The route of that epoch."""
         self.generation = 0
 
     @property
@@ -66,18 +85,25 @@ class Routing:
         """Its epoch; 0 before the first."""
         return 0 if self._file is None else self._file.epoch
 
-    def adopt(self, found: RouteFile | None) -> int:
-        """Take over what lies on the host, when it is newer than what we hold; the generation after that."""
+    def view(self) -> View:
+        """All of it at once."""
+        with self._lock:
+            return View(self.generation, self._file, self._route, self.unrecorded)
+
+    def adopt(self, found: RouteFile | None) -> None:
+        """Take over what lies on the host, when it is newer than what we hold."""
         with self._lock:
             if found is not None and found.epoch > self.epoch:
                 before = None if self._route is None else self._route.wanted
-                self._hold(found, found.route(self._alias))
+                ours = found.route(self._alias)
+                if ours is None and left_by(found.reason):  # back to the base, by taking the alias away
+                    ours = Route(deployment=self._deployment, alias=self._alias, control=None)
+                self._hold(found, ours)
                 self.generation += 1
                 moved = self._route is not None and self._route.wanted != before
                 if moved and before is not None and left_by(found.reason):
                     # its own step may have begun below what served when we last looked
                     self._missed = (*self._missed, before)
-            return self.generation
 
     @property
     def unrecorded(self) -> tuple[str, ...]:
@@ -92,28 +118,51 @@ class Routing:
         """The rows know of everything up to the file of this epoch."""
         with self._lock:
             if epoch >= self.epoch:
-                self._recorded, self._missed = epoch, ()
+                self._recorded, self._missed, self._known = epoch, (), self._route
+
+    @property
+    def known(self) -> Route | None:
+        """The route of the newest epoch that was recorded."""
+        return self._known
+
+    def above(self, epoch: int) -> None:
+        """Every route that is written from now on has a higher one, also where the host has lost its file."""
+        with self._lock:
+            self._floor = max(self._floor, epoch)
+
+    def restore(self, found: RouteFile | None) -> bool:
+        """Write the newest file once more where the host has lost it, or has an older one; whether it did.
+
+        A file whose rollback is still to be recorded is left to that. Raises Overtaken.
+        """
+        with self._lock:
+            if self._file is None or self.unrecorded or (found is not None and found.epoch >= self.epoch):
+                return False
+            try:
+                self._agent.write_route(self._file)
+            except StaleRoute as error:
+                raise Overtaken from error
+            return True
 
     def serve(
         self,
         control: str | None,
         split: Split | None,
         *,
-        generation: int | None,
+        generation: int,
         actor: str,
         reason: str,
-        floor: int = 0,
         leaving: Collection[str] = (),
         stands_in_for: str | None = None,
     ) -> RouteAck:
-        """Change what is served. ``generation`` None: unconditionally (a rollback). Raises Overtaken.
+        """Change what is served, unless somebody else did since ``generation``. Raises Overtaken.
 
-        A caller who gave its generation has the next one afterwards: ``generation + 1``. A holdback stays, unless its
+        The caller has the next generation afterwards: ``generation + 1``. A holdback stays, unless its
         anchor is among what is ``leaving`` (what is rolled back or passed over serves nobody) or serves everybody from
         now on, other than for a while: as the control of a split, or for a version that no replica has.
         """
         with self._lock:
-            if generation is not None and generation != self.generation:
+            if generation != self.generation:
                 raise Overtaken
             held = None if self.route is None else self.route.holdback
             for_a_while = stands_in_for is not None or split is not None
@@ -122,18 +171,18 @@ class Routing:
             names = {"deployment": self._deployment, "alias": self._alias}
             live = self._alive(split)
             route = Route(**names, control=control, split=live, holdback=kept, stands_in_for=stands_in_for)
-            ack = self._write(max(self.epoch, floor) + 1, route, actor, reason)
+            ack = self._write(max(self.epoch, self._floor) + 1, route, actor, reason)
             self.generation += 1
             return ack
 
-    def hold(self, holdback: Holdback | None, *, generation: int, actor: str, reason: str, floor: int = 0) -> RouteAck:
+    def hold(self, holdback: Holdback | None, *, generation: int, actor: str, reason: str) -> RouteAck:
         """Begin or end a holdback; control and split stay. Needs a route. Raises Overtaken."""
         with self._lock:
             route = self.route
             if route is None or generation != self.generation:
                 raise Overtaken
             new = route.model_copy(update={"holdback": holdback, "split": self._alive(route.split)})
-            ack = self._write(max(self.epoch, floor) + 1, new, actor, reason)
+            ack = self._write(max(self.epoch, self._floor) + 1, new, actor, reason)
             self.generation += 1
             return ack
 

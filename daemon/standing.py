@@ -129,7 +129,7 @@ def standing(read: Read, deployment: str, identity: str | None, route: Route | N
     wanted = None if route is None else route.wanted
     if wanted in stack:
         stack = stack[stack.index(wanted) :]
-    elif wanted is not None and wanted == identity:
+    elif route is not None and wanted in (None, identity):  # None: the base serves, whatever was promoted
         stack = []
     champion = stack[0] if stack else None
     below = tuple(stack[1:]) + ((identity,) if identity else ())

@@ -1,7 +1,7 @@
 """The monitors' watch and its rows: what it remembers is written in parts, few of which change in a batch.
 
-Whoever calls holds the ingest's lock. Memory runs ahead of the store inside a transaction; where that fails the watch
-is restored from its rows, as the rest of the ingest's memory is.
+Whoever changes it holds the ingest's lock. Inside a batch memory runs ahead of the store, and is restored from its rows
+where the transaction fails; a ``rebase`` or ``rate`` that fails is asked for again by the next tick.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """A rollback's route: what is left, where it goes, and the one write that does it, before any row is touched.
 
-Where somebody at the host is faster, his route decides anew, so that one wish does not go back twice.
+Where somebody is faster, at the host or by another command, his route decides anew, so that one wish does not go back
+twice, and nobody's newer route is written over by what was decided before it.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from typing import Final
 
 from daemon.api.ports import By
 from daemon.faults import Refused
-from daemon.routing import Overtaken, Routing
+from daemon.routing import Overtaken, Routing, View
 from daemon.standing import Standing
 from deploy.agent import Observation, RouteAck
 from deploy.routes import Route
 
 RACES: Final = 5
-"""Times that a rollback looks again because somebody at the host was faster."""
+"""Times that a rollback looks again because somebody was faster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +45,16 @@ def go_back(
     """
     wanted: str | None = None
     for _ in range(RACES):
-        route = routing.route
+        at = routing.view()
+        route = at.route
         standing = standing.as_routed(route)
         trial = standing.in_trial(route)
         # what was left already is on trial by its rows alone, which a failing store did not end
-        candidate = None if trial in routing.unrecorded else trial
+        candidate = None if trial in at.unrecorded else trial
         if wanted not in (None, candidate) and to is None and (route is None or wanted not in _named(route)):
-            served = None if route is None else route.control
-            gone = _gone((wanted,), routing, served, standing)
-            return Went(gone, served, RouteAck(routing.epoch, {}, routing.now(), 0.0), standing)
+            served = None if route is None else route.wanted
+            gone = _gone((wanted,), at, served, standing)
+            return Went(gone, served, RouteAck(at.epoch, {}, routing.now(), 0.0), standing)
         left, target = standing.way_back(
             candidate, to, in_rollout=candidate is not None, nearest=lambda targets: _nearest(seen, targets)
         )
@@ -64,12 +66,12 @@ def go_back(
                 "target_not_resident",
                 f"{target} is not resident on every replica: it must be loaded and proved before it can serve",
             )
-        gone = _gone(standing.leaving(left, target, named=to is not None), routing, target, standing)
+        gone = _gone(standing.leaving(left, target, named=to is not None), at, target, standing)
         try:
             ack = routing.serve(
                 serves,
                 None,
-                generation=None,
+                generation=at.generation,
                 actor=by.actor,
                 reason=f"rollback:{','.join(gone)}",
                 leaving=gone,
@@ -83,9 +85,9 @@ def go_back(
     raise Refused("not_now", "others keep changing the route of this host: look at the status, then try again")
 
 
-def _gone(left: Sequence[str], routing: Routing, target: str | None, standing: Standing) -> tuple[str, ...]:
+def _gone(left: Sequence[str], at: View, target: str | None, standing: Standing) -> tuple[str, ...]:
     """What was left, now and by rollbacks whose rows are still to be written: this one's rows are theirs too."""
-    every = dict.fromkeys((*left, *routing.unrecorded))
+    every = dict.fromkeys((*left, *at.unrecorded))
     return tuple(version for version in every if version not in (target, standing.identity))
 
 

@@ -7,7 +7,6 @@ when that changes.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from adapters.base_shape import BaseShape
 from adapters.demonstrations import Demonstrations, DemonstrationsInvalid, holds_demonstrations, read_demonstrations
+from adapters.durable import write_file
 from adapters.file_checks import AdapterRejected, check_version
 from adapters.manifest import Manifest, list_files
 from adapters.registry import Registry
@@ -211,7 +211,7 @@ class LocalAgent:
             held = self._read_route()
             if held is not None and not _newer(route, held):
                 raise StaleRoute(f"expected an epoch above {held.epoch}, got {route.epoch}: another writer was here")
-            _write(self._config.route_file, route.model_dump_json().encode())
+            write_file(self._config.route_file, route.model_dump_json().encode())
             pushes = {
                 name: self._push_threads.submit(self._push, driver, route) for name, driver in self._pushers.items()
             }
@@ -321,13 +321,3 @@ def _without_renewals(file: RouteFile) -> object:
         for r in file.routes
     ]
     return file.model_copy(update={"routes": tuple(routes), "written_at": 0.0})
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Atomic: readers see the old file or the new one. Synced, because the file is the record of a rollback."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
