@@ -71,6 +71,8 @@ class Asked:
     """Replicas that answered then."""
     overtaken: bool = False
     """Somebody at the host was faster, and chose the target."""
+    blind: bool = False
+    """The agent had just been restarted and remembered no proof: what is loaded is all that one can go by."""
 
 
 class Logged(NamedTuple):

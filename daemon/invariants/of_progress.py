@@ -51,6 +51,6 @@ def rolls_back(facts: Facts) -> Iterator[str]:
         if route is None or route.split is not None or route.control != one.target:
             yield f"a rollback to {one.target} left the route {route}"
         settled = [replica for replica in one.up if replica.settled]
-        ours = not one.overtaken and one.target is not None
+        ours = not (one.overtaken or one.blind) and one.target is not None
         if settled and ours and not any(one.target in replica.holds for replica in settled):
             yield f"a rollback went to {one.target}, which no replica holds"

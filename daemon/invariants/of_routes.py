@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from daemon.invariants.facts import Facts, split_of, weighted
 from daemon.routing import left_by
-from deploy.rollout import LIVE, Phase
+from deploy.rollout import LIVE, SECONDS, Phase
 from deploy.routes import Route, RouteFile, Split
 
 
@@ -148,7 +148,7 @@ def _leads(file: RouteFile | None, alias: str) -> list[str]:
 
 
 def _learned_from_suspended(facts: Facts) -> Iterator[str]:
-    """In the ledger's order: what was suspended before a rollout began."""
+    """In the ledger's order: what was suspended before a rollout began; a second probation's candidate serves already."""
     if facts.ledger_from >= len(facts.ledger):
         return
     suspended: set[str] = set()
@@ -156,6 +156,8 @@ def _learned_from_suspended(facts: Facts) -> Iterator[str]:
         if entry.kind == "suspension":
             suspended |= facts.learned.get(str(entry.data.get("buffer")), set())
         if number < facts.ledger_from or entry.kind != "rollout" or "signal" in entry.data or not suspended:
+            continue
+        if entry.reason in SECONDS:
             continue
         row = facts.versions.get(str(entry.data.get("candidate")))
         if row is not None and row.buffer is not None and facts.learned.get(row.buffer, set()) & suspended:

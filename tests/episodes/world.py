@@ -279,6 +279,7 @@ class World:
         if controller is None:
             return
         up = [r.serving(self.mono) for r in self.host.replicas if r.alive and not r.mute]
+        blind = not any(r.proved for r in self.host.replicas)
         self.in_command = True
         try:
             answer = controller.rollback(ME, to, suspend_data)
@@ -288,7 +289,7 @@ class World:
             self.asked.append(Asked(repr(error), False, None, self.host.file, up))
         else:
             overtaken = not answer["gateways"]  # nothing was written
-            self.asked.append(Asked("done", False, answer["to"], self.host.file, up, overtaken))
+            self.asked.append(Asked("done", False, answer["to"], self.host.file, up, overtaken, blind))
         finally:
             self.in_command = False
 
