@@ -148,7 +148,7 @@ def _leads(file: RouteFile | None, alias: str) -> list[str]:
 
 
 def _learned_from_suspended(facts: Facts) -> Iterator[str]:
-    """In the ledger's order: what was suspended before a rollout began; a second probation's candidate serves already."""
+    """In the ledger's order: what was suspended before a rollout began. Second probations try what serves already."""
     if facts.ledger_from >= len(facts.ledger):
         return
     suspended: set[str] = set()

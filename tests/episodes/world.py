@@ -279,7 +279,7 @@ class World:
         if controller is None:
             return
         up = [r.serving(self.mono) for r in self.host.replicas if r.alive and not r.mute]
-        blind = not any(r.proved for r in self.host.replicas)
+        blind = not any(state.proved for state in self.host.seen)
         self.in_command = True
         try:
             answer = controller.rollback(ME, to, suspend_data)
