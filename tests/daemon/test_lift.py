@@ -125,7 +125,7 @@ def begun(store: Store, spec: list[list[list[tuple[str, float]]]]) -> list[Excha
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(SESSIONS, st.floats(1990.0, 2020.0), st.integers(1, 5))
 def test_no_unit_of_the_past_changes_when_its_words_go(
     spec: list[list[list[tuple[str, float]]]], halfway: float, most: int
