@@ -12,6 +12,7 @@ What survives a kill: all of it. The store and the route file hold the state; a 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -36,6 +37,8 @@ from daemon.store import Store, retention
 
 STOP_S: Final = 1.0
 """Seconds for each part to end: the batch in progress, the trainer; the API has two. In all below five."""
+PAUSE_S: Final = 0.05
+"""Seconds between two pieces of a retention sweep, for the others who write: some thousand exchanges a second go."""
 log = structlog.get_logger(room="daemon")
 
 
@@ -76,7 +79,7 @@ class Daemon:
         stack.callback(store.close)
         listener = bind(config.api.host, config.api.port)
         stack.callback(listener.close)
-        schedule = Schedule()
+        schedule, stopping = Schedule(), threading.Event()
         runtime = Runtime(config, store, tokens, options.clock, options.monotonic, lambda: schedule.now("tick"))
         ProcessCollector(registry=runtime.registry)
         parts = options.assemble(runtime)
@@ -87,7 +90,7 @@ class Daemon:
         parts.controller.start()
         stack.callback(pump.stop, STOP_S)
         schedule.every("tick", config.learning.tick_s, parts.controller.tick)
-        schedule.every("retention", config.retention.every_s, lambda: self._forget(store))
+        schedule.every("retention", config.retention.every_s, lambda: self._forget(store, stopping))
         if config.learning.schedule is not None:
             schedule.crontab("adapt", config.learning.schedule, parts.controller.scheduled_adapt)
         child = self._trainer()
@@ -107,6 +110,7 @@ class Daemon:
         )
         server = ApiServer(app, listener)
         stack.callback(schedule.stop)
+        stack.callback(stopping.set)
         stack.callback(server.stop)
         pump.start()
         schedule.start()
@@ -129,10 +133,9 @@ class Daemon:
         options = ChildOptions(argv, config.home / "trainer.log", backoff, {"PYTHONUNBUFFERED": "1"})
         return Child(options, self._options.monotonic)
 
-    def _forget(self, store: Store) -> None:
+    def _forget(self, store: Store, stopping: threading.Event) -> None:
         before = self._options.clock() - self._options.config.retention.prompts_days * 86400.0
-        with store.begin() as tx:
-            done = retention.forget_text(tx, before)
+        done = retention.sweep(store, before, lambda: stopping.wait(PAUSE_S))
         if done.exchanges or done.feedback or done.dead_letters:
             log.info("text_forgotten", exchanges=done.exchanges, feedback=done.feedback, dead_letters=done.dead_letters)
 

@@ -77,6 +77,16 @@ class Config(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _text_outlives_its_feedback(self) -> Config:
+        needed = max(self.join.window_s, self.rollout.maturity_s) + self.join.lateness_s
+        if self.retention.prompts_days * 86400.0 <= needed:
+            raise ValueError(
+                f"retention.prompts_days is {self.retention.prompts_days:g}, but feedback counts for {needed:g} s "
+                f"(join.window_s, rollout.maturity_s): keep text for more than {needed / 86400.0:.3g} days"
+            )
+        return self
+
     @property
     def store_url(self) -> str:
         """URL of the store."""

@@ -4,22 +4,27 @@ Units are sessions that began while the holdback ran, in the order in which they
 its window. Who is held back is the gateway's own draw (intention to treat). Everybody else is thinned by a second draw,
 independent of the first and of what happens, to ``OTHERS`` for each session held back: the propensity among those kept
 follows, the interval stays valid, and a year of traffic is a few thousand units.
+
+Only what was said within a session's window counts, and its reward outlives the text that it was made of
+(``daemon.stored_rewards``): a unit says the same today and in a year, as an interval needs that holds at every look.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from daemon.holdback import Record
-from daemon.store import Read, exchanges, feedback, sessions
+from daemon.store import Read, exchanges, sessions
+from daemon.store.retention import rewards_known_after
+from daemon.stored_rewards import stored_rewards
 from deploy.gateway.arms import position
 from deploy.rollout import RolloutConfig
 from monitors.confidence import interval
-from monitors.reward import exchange_reward
-from streams.events import Exchange, Trust
+from streams.events import Exchange
 
 OTHERS: Final = 4.0
 """Sessions of everybody else that are kept for each one held back: a quarter more variance than with all of them."""
@@ -65,6 +70,7 @@ def lift(read: Read, deployment: str, held: Record, config: RolloutConfig, now: 
     """The JSON-able answer at ``now`` for a holdback that has begun."""
     started = held.started_at if held.started_at is not None else now
     until = min(held.ended_at if held.ended_at is not None else now, now - config.maturity_s - config.lateness_s)
+    started = max(started, math.nextafter(rewards_known_after(read, deployment), math.inf))
     draw = Draw(held.id, held.share)
     units = _units(read, deployment, draw, started, until, config)
     means = [_mean([u.reward for u in units if u.served is side]) for side in (True, False)]
@@ -101,7 +107,7 @@ def _units(read: Read, deployment: str, draw: Draw, from_s: float, until_s: floa
         of_session: dict[str, list[Exchange]] = {}
         for x in exchanges.of_sessions(read, deployment, [s.session for s, _ in piece]):
             of_session.setdefault(x.session, []).append(x)
-        said = feedback.for_exchanges(read, [x.exchange_id for came in of_session.values() for x in came])
+        rewards = stored_rewards(read, [x for came in of_session.values() for x in came])
         for session, side in piece:
             came = of_session.get(session.session, [])
             if not came:
@@ -109,22 +115,13 @@ def _units(read: Read, deployment: str, draw: Draw, from_s: float, until_s: floa
             per_identity[came[0].identity] += 1
             if per_identity[came[0].identity] > config.identity_cap:
                 continue
-            reward = _mean(_rewards(came, said, session.first_at + config.maturity_s))
+            heard = [rewards.of(x, session.first_at + config.maturity_s) for x in came]
+            reward = _mean([value for value in heard if value is not None])
             if reward is not None:
                 found.append(Unit(side, reward))
             if len(found) >= MOST:
                 return found
     return found
-
-
-def _rewards(came: Iterable[Exchange], said: dict[str, list[Any]], until_s: float) -> list[float]:
-    values = (
-        exchange_reward(
-            [f for f in said.get(x.exchange_id, ()) if f.trust is not Trust.BARE and f.sent_at <= until_s], x.completion
-        ).value
-        for x in came
-    )
-    return [value for value in values if value is not None]
 
 
 def _mean(values: Sequence[float]) -> float | None:

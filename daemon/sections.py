@@ -155,9 +155,10 @@ class HoldbackConfig(Section):
 
 
 class RetentionConfig(Section):
-    """How long what people wrote is kept. Ids, figures and decisions stay, so that lineage holds."""
+    """How long what people wrote is kept. Ids, figures, rewards and decisions stay, so that lineage holds."""
 
     prompts_days: Annotated[float, Field(gt=0, le=3650)] = 30.0
-    """Days until the text of exchanges and feedback is blanked."""
+    """Days until the text of an exchange is blanked, and with it what was said of it. Longer than feedback counts
+    (`join.window_s`, `rollout.maturity_s`): what comes later has no text to be held against."""
     every_s: Annotated[float, Field(gt=0)] = 3600.0
     """Seconds between two sweeps."""

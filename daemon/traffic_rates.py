@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from daemon.store import Read, exchanges, feedback
-from monitors.reward import exchange_reward
-from streams.events import Exchange, Feedback, Trust
+from daemon.store import Read, exchanges
+from daemon.stored_rewards import Rewards, stored_rewards
+from streams.events import Exchange
 
 WINDOW_S: Final = 86_400.0
 """Seconds of traffic that are looked at: a day, so that night and day are both in it..."""
@@ -32,17 +32,16 @@ class Rates:
 def recent_rates(read: Read, deployment: str, now: float) -> Rates | None:
     """Rates of the newest traffic; None without any."""
     recent = exchanges.since(read, deployment, now - WINDOW_S, now, MOST)
-    return rates(recent, feedback.for_exchanges(read, [x.exchange_id for x in recent]), now)
+    return rates(recent, stored_rewards(read, recent), now)
 
 
-def rates(recent: Sequence[Exchange], said: Mapping[str, Sequence[Feedback]], now: float) -> Rates | None:
+def rates(recent: Sequence[Exchange], known: Rewards, now: float) -> Rates | None:
     """Rates of exchanges that are ordered by time, up to ``now``. Pure."""
     if not recent:
         return None
     rewards: dict[str, list[float]] = {x.session: [] for x in recent}
     for exchange in recent:
-        trusted = [f for f in said.get(exchange.exchange_id, ()) if f.trust is not Trust.BARE]
-        value = exchange_reward(trusted, exchange.completion).value
+        value = known.of(exchange)
         if value is not None:
             rewards[exchange.session].append(value)
     means = [sum(values) / len(values) for values in rewards.values() if values]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,10 @@ class Reward:
 
 
 NO_REWARD = Reward(None, None)
+Heard = tuple[tuple[float, float | None], ...]
+"""The reward of an exchange as it was heard: from each instant on (wall-clock seconds, ascending) this one, or none.
+Empty: no feedback gave any.
+"""
 
 
 def exchange_reward(feedbacks: Iterable[Feedback], completion: str) -> Reward:
@@ -47,6 +52,32 @@ def exchange_reward(feedbacks: Iterable[Feedback], completion: str) -> Reward:
         if value is not None:
             return Reward(value, kind)
     return NO_REWARD
+
+
+def reward_over_time(feedbacks: Iterable[Feedback], completion: str) -> Heard:
+    """What ``exchange_reward`` gives of the feedback sent until any instant: enough to know it without the texts."""
+    says: dict[FeedbackKind, float | None] = {}
+    heard: list[tuple[float, float | None]] = []
+    for feedback in sorted(feedbacks, key=lambda f: (f.sent_at, f.feedback_id)):
+        if feedback.choice != 0:
+            continue
+        says[feedback.kind] = _signal(feedback, completion)
+        if heard and heard[-1][0] == feedback.sent_at:
+            heard.pop()
+        value = next((says[kind] for kind in _PRECEDENCE if says.get(kind) is not None), None)
+        if value != (heard[-1][1] if heard else None):
+            heard.append((feedback.sent_at, value))
+    return tuple(heard)
+
+
+def reward_at(heard: Heard, until_s: float = math.inf) -> float | None:
+    """The reward by what was sent until ``until_s``, inclusive; None when there was none yet.
+
+    >>> reward_at(((10.0, 1.0), (20.0, 0.0)), 15.0)
+    1.0
+    """
+    past = bisect_right(heard, until_s, key=lambda step: step[0])
+    return heard[past - 1][1] if past else None
 
 
 def session_reward(rewards: Sequence[float | None]) -> float | None:

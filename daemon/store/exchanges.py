@@ -1,17 +1,20 @@
-"""Exchanges as captured. Text lies in a column of its own, which retention empties; the rest stays for ever."""
+"""Exchanges as captured. Text lies in a column of its own, which retention empties; the rest stays for ever, the
+reward that the text gave with it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.engine import Row
 
 from daemon.store import tables
 from daemon.store.batches import batches, present
 from daemon.store.open import Read, Tx
+from monitors.reward import Heard
 from streams.events import Exchange
 
 T = tables.exchanges
@@ -84,10 +87,29 @@ def of_identity(read: Read, identity: str, limit: int) -> list[str]:
     return list(read.conn.execute(query).scalars())
 
 
-def forget_text(tx: Tx, before_s: float) -> int:
-    """Blank the text of exchanges received before ``before_s``; how many. Ids and figures stay."""
+def oldest_replies(read: Read, before_s: float, limit: int) -> dict[str, str]:
+    """Id to completion of the oldest ``limit`` exchanges received before ``before_s`` whose text is still here."""
     where = (T.c.received_at < before_s) & T.c.text.is_not(None)
-    return tx.conn.execute(update(T).where(where).values(text=None)).rowcount
+    query = select(T.c.exchange_id, T.c.text).where(where).order_by(T.c.received_at).limit(limit)
+    return {row.exchange_id: orjson.loads(row.text)["completion"] for row in read.conn.execute(query)}
+
+
+def forget_text(tx: Tx, rewards: Mapping[str, Heard]) -> None:
+    """Blank the text of these exchanges; in its place stays what their reward was by it. Ids and figures stay too."""
+    rows = [{"of": name, "heard": orjson.dumps(heard).decode()} for name, heard in rewards.items()]
+    if rows:
+        query = update(T).where(T.c.exchange_id == bindparam("of")).values(text=None, rewards=bindparam("heard"))
+        tx.conn.execute(query, rows)
+
+
+def kept_rewards(read: Read, ids: Iterable[str]) -> dict[str, Heard]:
+    """What stands in the place of the text of those among ``ids`` whose text is gone."""
+    found: dict[str, Heard] = {}
+    for piece in batches(ids):
+        query = select(T.c.exchange_id, T.c.rewards).where(T.c.exchange_id.in_(piece) & T.c.rewards.is_not(None))
+        for row in read.conn.execute(query):
+            found[row.exchange_id] = tuple((at, reward) for at, reward in orjson.loads(row.rewards))
+    return found
 
 
 def _row(event: Exchange) -> dict[str, Any]:

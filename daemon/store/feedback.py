@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import insert, select, update
+from sqlalchemy import ColumnElement, exists, insert, select, update
 from sqlalchemy.engine import Row
 
 from daemon.store import tables
@@ -46,15 +46,30 @@ def since(read: Read, deployment: str, from_s: float, until_s: float, limit: int
     return [_event(row) for row in read.conn.execute(query)][::-1]
 
 
-def forget_text(tx: Tx, before_s: float) -> int:
-    """Blank what people wrote in feedback sent before ``before_s``; how many. Thumbs, ratings and outcomes stay."""
-    where = (T.c.sent_at < before_s) & T.c.text.is_not(None)
+def forget_text(tx: Tx, exchange_ids: Iterable[str]) -> int:
+    """Blank what people wrote about these exchanges; how many. Thumbs, ratings and outcomes stay."""
+    return sum(_blank(tx, T.c.exchange_id.in_(piece) & T.c.text.is_not(None)) for piece in batches(exchange_ids))
+
+
+def forget_strays(tx: Tx, before_s: float, limit: int) -> int:
+    """The same for the oldest ``limit`` sent before ``before_s`` whose exchange is unknown, or has lost its text before
+    they came; how many. While the exchange has its text they keep theirs: its reward is still to be made of both.
+    """
+    exchange = tables.exchanges.c
+    spoken = exists().where((exchange.exchange_id == T.c.exchange_id) & exchange.text.is_not(None))
+    where = (T.c.sent_at < before_s) & T.c.text.is_not(None) & ~spoken
+    ids = tx.conn.execute(select(T.c.feedback_id).where(where).order_by(T.c.sent_at).limit(limit)).scalars().all()
+    return sum(_blank(tx, T.c.feedback_id.in_(piece)) for piece in batches(ids))
+
+
+def _blank(tx: Tx, where: ColumnElement[bool]) -> int:
     return tx.conn.execute(update(T).where(where).values(text=None)).rowcount
 
 
 def _text_fields(kind: FeedbackKind) -> set[str]:
-    # A preference's value is the chosen text itself.
-    return {"correction", "comment", "value"} if kind is FeedbackKind.PREFERENCE else {"correction", "comment"}
+    # The value of a preference is the chosen text itself; that of a correction may be the right text.
+    spoken = kind in (FeedbackKind.PREFERENCE, FeedbackKind.CORRECTION)
+    return {"correction", "comment", "value"} if spoken else {"correction", "comment"}
 
 
 def _row(event: Feedback) -> dict[str, Any]:

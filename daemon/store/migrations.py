@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import JSON, Boolean, column, inspect, select, table, update
+from sqlalchemy import JSON, Boolean, LargeBinary, column, insert, inspect, select, table, text, update
 from sqlalchemy.engine import Connection
 
 from daemon.store import tables
@@ -38,7 +38,27 @@ def _stakes(conn: Connection) -> None:
         conn.execute(update(rollouts).where(rollouts.c.id == name).values(data=marked))
 
 
-STEPS: Final[tuple[Step, ...]] = (Step(3, "exchanges with their sampling", _stakes),)
+def _rewards(conn: Connection) -> None:
+    """Until now retention took corrections without a word of what they said: the newest exchange that lost one is
+    noted, since only those after it have rewards that are all known.
+    """
+    conn.execute(text("ALTER TABLE exchanges ADD COLUMN rewards TEXT"))
+    conn.execute(text("CREATE INDEX exchanges_with_text ON exchanges (received_at) WHERE text IS NOT NULL"))
+    conn.execute(text("CREATE INDEX feedback_with_text ON feedback (sent_at) WHERE text IS NOT NULL"))
+    lost = text(
+        "SELECT x.deployment, MAX(x.received_at) FROM exchanges x JOIN feedback f ON f.exchange_id = x.exchange_id "
+        "WHERE f.kind = 'correction' AND (x.text IS NULL OR f.text IS NULL) GROUP BY x.deployment"
+    )
+    states = table("states", column("name"), column("blob", LargeBinary), column("at"))
+    for deployment, at in conn.execute(lost).all():
+        name = f"rewards_known_after:{deployment}"
+        conn.execute(insert(states).values(name=name, blob=repr(float(at)).encode(), at=at))
+
+
+STEPS: Final[tuple[Step, ...]] = (
+    Step(3, "exchanges with their sampling", _stakes),
+    Step(4, "rewards that outlive the text", _rewards),
+)
 """In order, without a gap, up to ``tables.SCHEMA_VERSION``. Version 1 was never released."""
 
 

@@ -1,7 +1,7 @@
 """All tables in one place. Times are wall-clock seconds (UTC); ids are text unless the store numbers the rows itself.
 
 What a person wrote (messages, replies, corrections, comments) lives in the two ``text`` columns and in ``dead_letters``
-alone, so that retention is one UPDATE and every other table may be shown to anybody who may read the state.
+alone, so that retention empties those and every other table may be shown to anybody who may read the state.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import JSON
 
-SCHEMA_VERSION: Final = "3"
+SCHEMA_VERSION: Final = "4"
 """Raised by every change that another version of the daemon could not read: of this file, of a row's JSON, or of what
 a state blob holds; with a step in ``migrations``. 2: rollouts with their own alpha and bounds, the watch in parts.
-3: exchanges with their sampling."""
+3: exchanges with their sampling. 4: rewards that outlive the text."""
 
 metadata = MetaData()
 # SQLite numbers rows only in a column that is exactly INTEGER PRIMARY KEY.
@@ -87,8 +87,12 @@ exchanges = Table(
     Column("received_at", Float, nullable=False),
     Column("facts", Text, nullable=False),
     Column("text", Text, nullable=True),
+    # [[from when (s), reward or null], ...] by trusted feedback, written when the text goes: [] is none, NULL not yet.
+    Column("rewards", Text, nullable=True),
     Index("exchanges_by_time", "deployment", "received_at"),
 )
+_has_text = exchanges.c.text.is_not(None)
+Index("exchanges_with_text", exchanges.c.received_at, sqlite_where=_has_text, postgresql_where=_has_text)
 feedback = Table(
     "feedback",
     metadata,
@@ -102,6 +106,8 @@ feedback = Table(
     Column("text", Text, nullable=True),
     Index("feedback_by_time", "deployment", "sent_at"),
 )
+_has_words = feedback.c.text.is_not(None)
+Index("feedback_with_text", feedback.c.sent_at, sqlite_where=_has_words, postgresql_where=_has_words)
 sessions = Table(
     "sessions",
     metadata,

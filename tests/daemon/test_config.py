@@ -50,6 +50,11 @@ SERVED = "agent: {replicas: [{name: a, url: 'http://127.0.0.1:1'}]}"
             "rollout: {kill_queries: [{name: a, query: up, above: 1}]}\n",
             "rollout: expected prometheus_url beside kill_queries",
         ),
+        (
+            "retention: {prompts_days: 0.04}\n",
+            "retention.prompts_days is 0.04, but feedback counts for 3605 s (join.window_s, rollout.maturity_s): "
+            "keep text for more than 0.0417 days",
+        ),
         ("mode: [auto\n", "home.yaml:2: not YAML"),
         ("- mode\n", "expected sections such as `mode:` and `log:`, got a list"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import orjson
@@ -41,6 +42,19 @@ READY = Facts(champion=NEW, anchor=IDENTITY, accepted=True, denied=False, reside
 )
 def test_the_decision_names_its_reason(config: HoldbackConfig, facts: Facts, held: bool, reason: str) -> None:
     assert decide(config, facts) == (held, reason)
+
+
+def test_every_reason_has_its_line_in_the_docs() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "decisions.md").read_text(encoding="utf-8")
+    lines = {line.split("`")[1] for line in text.splitlines() if line.startswith("| `")}
+    yes_no = (True, False)
+    reasons = {
+        decide(config, Facts(champion, anchor, *flags))[1]
+        for config, champion, anchor in product((ON, HoldbackConfig()), (NEW, None), (IDENTITY, NEW, None))
+        for flags in product(yes_no, yes_no, yes_no, yes_no, yes_no)
+    }
+    assert len(reasons) == 9
+    assert lines >= reasons, reasons - lines
 
 
 @dataclass

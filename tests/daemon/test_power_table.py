@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from daemon.power_table import Assumed, assumed, power_table
+from daemon.stored_rewards import Rewards
 from daemon.traffic_rates import Rates, rates
 from deploy.power import units_to_verdict
 from deploy.rollout import RolloutConfig
@@ -26,12 +27,12 @@ def test_rates_count_sessions_not_exchanges_and_trusted_feedback_alone() -> None
         "x2": [said(2, "x2", value=True)],
         "x3": [said(3, "x3", value=False, trust=Trust.BARE)],
     }
-    found = rates(recent, spoken, now=1000.0 + 7200.0)
+    found = rates(recent, Rewards(spoken), now=1000.0 + 7200.0)
     assert found is not None
     assert (found.sessions, found.sessions_per_hour) == (3, 1.5)
     assert found.feedback_rate == pytest.approx(2 / 3)
     assert found.reward_variance == pytest.approx(0.125), "of 0.5 and 1"
-    assert rates([], {}, 1.0) is None
+    assert rates([], Rewards({}), 1.0) is None
 
 
 def test_what_is_given_wins_and_missing_traffic_is_no_basis() -> None:

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from monitors.reward import NO_REWARD, REWARD_VERSION, Reward, exchange_reward, same_reply, session_reward
+from monitors.reward import (
+    NO_REWARD,
+    REWARD_VERSION,
+    Reward,
+    exchange_reward,
+    reward_at,
+    reward_over_time,
+    same_reply,
+    session_reward,
+)
 from streams.events import Feedback, FeedbackKind, Trust
 
 KIND = FeedbackKind
@@ -96,3 +108,43 @@ def test_session_reward_is_the_mean_of_the_rated() -> None:
 def test_same_reply_forgives_form_and_not_content() -> None:
     assert same_reply("Press  reset!", "press reset")
     assert not same_reply("press reset twice", "press reset")
+
+
+SAID = st.lists(
+    st.tuples(
+        st.sampled_from(
+            (
+                (KIND.THUMB, True, None),
+                (KIND.THUMB, False, None),
+                (KIND.RATING, 4.0, None),
+                (KIND.RATING, 9.0, None),
+                (KIND.CORRECTION, None, "yes"),
+                (KIND.CORRECTION, None, "no"),
+                (KIND.CORRECTION, None, " "),
+                (KIND.OUTCOME, "retried", None),
+                (KIND.OUTCOME, "?", None),
+                (KIND.PREFERENCE, "no", None),
+            )
+        ),
+        st.sampled_from((1.0, 2.0, 3.0, 4.0)),
+        st.integers(0, 9),
+        st.sampled_from((0, 0, 0, 1)),
+    ),
+    max_size=8,
+    unique_by=lambda one: one[2],
+)
+
+
+@given(SAID)
+def test_a_reward_over_time_is_the_reward_of_what_was_said_until_then(
+    said: list[tuple[tuple[FeedbackKind, bool | float | str | None, str | None], float, int, int]],
+) -> None:
+    feedbacks = [
+        signal(kind, value, correction=text, sent_at=at, feedback_id=f"f{number}", choice=choice)
+        for (kind, value, text), at, number, choice in said
+    ]
+    heard = reward_over_time(feedbacks, "Yes.")
+    for until in (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0):
+        assert reward_at(heard, until) == exchange_reward((f for f in feedbacks if f.sent_at <= until), "Yes.").value
+    assert reward_at(heard) == exchange_reward(feedbacks, "Yes.").value
+    assert all(left[0] < right[0] and left[1] != right[1] for left, right in pairwise(heard))

@@ -67,7 +67,7 @@ def test_retention_takes_the_text_and_leaves_ids_and_figures(store: Store) -> No
     )
     with store.begin() as tx:
         exchanges.insert_new(tx, [events.exchange(1), events.exchange(100)])
-        feedback.insert_new(tx, [preference, events.feedback(2, "x1"), events.feedback(100, "x1", correction="keep")])
+        feedback.insert_new(tx, [preference, events.feedback(2, "x1"), events.feedback(100, "x100", correction="keep")])
         dead_letters.insert_new(tx, [letter])
         dead_letters.mark_sent(tx, [letter], at=6.0)
         forgotten = retention.forget_text(tx, before_s=1050.0)
@@ -78,7 +78,8 @@ def test_retention_takes_the_text_and_leaves_ids_and_figures(store: Store) -> No
         assert (old.completion, old.messages, old.completion_token_ids) == ("", (), None)
         assert (old.session, old.status, old.completed_at) == ("s1", 200, 1001.5)
         assert young == events.exchange(100)
-        blanked, thumb, kept = feedback.for_exchanges(tx, ["x1"])["x1"]
+        blanked, thumb = feedback.for_exchanges(tx, ["x1"])["x1"]
+        (kept,) = feedback.for_exchanges(tx, ["x100"])["x100"]
         assert (blanked.value, blanked.comment, blanked.kind) == (None, None, FeedbackKind.PREFERENCE)
         assert thumb.value is True
         assert kept.correction == "keep"

@@ -26,6 +26,7 @@ from daemon.store import (
 )
 from daemon.store.migrations import STEPS, Step, due, take, version_of
 from daemon.store.open import StoreVersionError
+from daemon.store.retention import rewards_known_after
 from deploy.rollout import RolloutConfig
 from deploy.shadow import Score
 from monitors import bets
@@ -111,6 +112,18 @@ def test_a_rollout_that_users_meet_is_marked_with_the_stakes_of_the_older_versio
     assert active is not None and active.phase == "canary_small"
     assert active.data["stakes"] == "0.03:0.1 0.075:0.42 0.15:0.28 0.28:0.16 0.6:0.04"
     assert active.data["stakes"] != bets.PRIOR
+
+
+def test_where_an_older_version_took_corrections_without_their_rewards_is_known(tmp_path: Path) -> None:
+    """``x3`` lost its correction; ``x4`` after it a thumb's empty text, which is no loss."""
+    for older, after in (("2.sql", float("-inf")), ("3.sql", 1003.0)):
+        (folder := tmp_path / older).mkdir()
+        store = Store.open(written(folder, SCHEMAS / older))
+        with store.read() as read:
+            assert rewards_known_after(read, "support") == after
+            assert rewards_known_after(read, "another") == float("-inf")
+            assert exchanges.kept_rewards(read, ["x1", "x2", "x3", "x4"]) == {}, "nobody knows them any more"
+        store.close()
 
 
 # ------------------------------------------------------------------------------------------- steps that are made up
