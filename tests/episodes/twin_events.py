@@ -146,6 +146,10 @@ def units_of_rollout(read: TwinTx, rollout: str) -> list[Unit]:
     return list(read.t.units.get(rollout, ()))
 
 
+def units_count(read: TwinTx, rollout: str) -> int:
+    return len(read.t.units.get(rollout, ()))
+
+
 def units_events_of(read: TwinTx, rollout: str, path: str | None = None, after_seq: int = -1) -> list[UnitEvent]:
     found = read.t.events.get(rollout, ())
     return [e for e in found if e.seq > after_seq and (path is None or e.path == path)]
