@@ -26,6 +26,9 @@ def offsets_put(tx: TwinTx, next_offsets: Mapping[Position, int]) -> None:
 
 def offsets_record_gaps(tx: TwinTx, gaps: Sequence[Gap], at: float) -> None:
     tx.add(tx.t.gaps, *gaps)
+    for gap in gaps:
+        if (gap.topic, gap.partition) in tx.t.offsets:
+            tx.put(tx.t.offsets, (gap.topic, gap.partition), gap.found)
 
 
 def letters_insert_new(tx: TwinTx, letters: Sequence[DeadLetter]) -> int:
