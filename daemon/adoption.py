@@ -11,7 +11,8 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from daemon import ledger
-from daemon.live_evidence import restore
+from daemon.live_evidence import intervals_of, restore
+from daemon.rollback import MOST_UNITS
 from daemon.rolling import deny, suspend
 from daemon.routing import Routing, left_by
 from daemon.store import Store, Tx, denials, fences, intents, rollouts, versions
@@ -115,6 +116,7 @@ def _take_over(
             "epoch": file.epoch,
             "adopted": True,
             **{k: v for k, v in numbers(restore(tx, row).processes).items() if v == v},
+            **intervals_of(tx, row, MOST_UNITS),
         }
         ledger.append(tx, deployment, "rollout", row.id, reason, actor=_actor(file), at=now, data=entry)
         if target is Phase.ROLLED_BACK:

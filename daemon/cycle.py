@@ -78,7 +78,11 @@ def move(phase: Phase, signal: Signal) -> Phase:
 
 
 BEGINS: Final[Mapping[Action, Phase]] = MappingProxyType(
-    {Action.ADAPT: Phase.COLLECTING, Action.SECOND_PROBATION: Phase.ROLLING}
+    {
+        Action.DEMONSTRATE: Phase.COLLECTING,
+        Action.ADAPT: Phase.COLLECTING,
+        Action.SECOND_PROBATION: Phase.ROLLING,
+    }
 )
 """Action of the policy that opens a cycle, to its first phase; a second probation has its version already."""
 

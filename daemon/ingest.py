@@ -109,21 +109,29 @@ class Ingest:
         self._afresh = {}
 
     def _note_gaps(self, gaps: Sequence[Gap], now: float) -> None:
-        """Offsets that retention took before we read them: recorded, counted, never silent (E4)."""
-        if gaps:
-            with self._ports.store.begin() as tx:
-                offsets.record_gaps(tx, gaps, now)
-                for gap in gaps:
-                    data = {
-                        "topic": gap.topic,
-                        "partition": gap.partition,
-                        "expected": gap.expected,
-                        "found": gap.found,
-                    }
-                    name = self._ports.deployment
-                    ledger.append(tx, name, "event_gap", name, "lost_to_retention", actor="daemon", at=now, data=data)
-            for gap in gaps:
-                self._ports.metrics.gap_events.labels(topic=gap.topic).inc(gap.found - gap.expected)
+        """What the source found on its way to where it begins."""
+        if not gaps:
+            return
+        with self._ports.store.begin() as tx:
+            passed = self._record_gaps(tx, gaps, now)
+        self._next.update(passed)
+        self._count_gaps(gaps)
+
+    def _record_gaps(self, tx: Tx, gaps: Sequence[Gap], now: float) -> dict[Position, int]:
+        """Offsets that retention took before we read them: recorded, counted, never silent (E4). Where we are after
+        them is of the same transaction, so that no later start finds them again.
+        """
+        offsets.record_gaps(tx, gaps, now)
+        for gap in gaps:
+            data = {"topic": gap.topic, "partition": gap.partition, "expected": gap.expected, "found": gap.found}
+            name = self._ports.deployment
+            ledger.append(tx, name, "event_gap", name, "lost_to_retention", actor="daemon", at=now, data=data)
+        return {(gap.topic, gap.partition): gap.found for gap in gaps}
+
+    def _count_gaps(self, gaps: Sequence[Gap]) -> None:
+        """For the alert; a log that was replaced by a younger one has lost nobody knows how many."""
+        for gap in gaps:
+            self._ports.metrics.gap_events.labels(topic=gap.topic).inc(max(1, gap.found - gap.expected))
 
     def step(self, timeout_s: float) -> int:
         """One batch; how many records it held. Raises LogUnavailable and whatever the store raises.
@@ -134,14 +142,13 @@ class Ingest:
             self._begin()
         records = self._ports.source.poll(self._max_records, timeout_s)
         self._behind = True
-        now = self._ports.clock()
-        self._note_gaps(self._ports.source.take_gaps(), now)
+        gaps, now = self._ports.source.take_gaps(), self._ports.clock()
         failpoint("ingest.polled")
         with self.lock:
             try:
                 with self._ports.store.begin() as tx:
                     self._ahead = True
-                    moved = self._apply(tx, records, now)
+                    moved = self._apply(tx, records, self._record_gaps(tx, gaps, now) if gaps else {}, now)
                     failpoint("ingest.before_commit")
             except BaseException:
                 if self._ahead:
@@ -149,6 +156,7 @@ class Ingest:
                 raise
             self._behind = self._ahead = False
         failpoint("ingest.after_commit")
+        self._count_gaps(gaps)
         self._age(records, now)
         if moved:
             self._next.update(moved)
@@ -248,7 +256,10 @@ class Ingest:
         )
         return joiner
 
-    def _apply(self, tx: Tx, records: Sequence[Record], now: float) -> Mapping[Position, int]:
+    def _apply(
+        self, tx: Tx, records: Sequence[Record], passed: Mapping[Position, int], now: float
+    ) -> Mapping[Position, int]:
+        """Everything that a batch changes; where we are behind it. ``passed``: where its gaps end."""
         batch = Batch()
         ports = self._ports
         decoded = take(records, batch, ports.deployment, ports.token_is_valid, now)
@@ -274,7 +285,7 @@ class Ingest:
             # While records are left to read, a unit's feedback may be among them: time goes as far as was read.
             behind = any(self._lag.values())
             batch.ticks.append(self.evidence.mature(min(now, self._joiner.mark) if behind else now))
-        return self._commit(tx, records, batch, now)
+        return self._commit(tx, records, passed, batch, now)
 
     def _exchange(self, exchange: Exchange, first: bool, batch: Batch) -> None:
         batch.counts["exchanges"] += 1
@@ -316,16 +327,20 @@ class Ingest:
         if self.evidence is not None:
             batch.ticks.append(self.evidence.observe_reward(joined.exchange, reward, sent_at))
 
-    def _commit(self, tx: Tx, records: Sequence[Record], batch: Batch, now: float) -> Mapping[Position, int]:
+    def _commit(
+        self, tx: Tx, records: Sequence[Record], passed: Mapping[Position, int], batch: Batch, now: float
+    ) -> Mapping[Position, int]:
         moved: dict[Position, int] = {}
         for record in records:
             moved[record.topic, record.partition] = record.offset + 1
+        for position, offset in passed.items():
+            moved[position] = max(moved.get(position, 0), offset)
         dead_letters.insert_new(tx, batch.letters)
         batch.counts["dead_letters"] += len(batch.letters)
         if self.evidence is not None:
             store_tick(tx, self.evidence.rollout, batch.ticks)
         store_alarms(tx, batch.alarms, now)
-        if records:
+        if moved:
             self._stored.put(tx, now)
             offsets.put(tx, moved)
             states.put(tx, MARK_STATE, repr(self._joiner.mark).encode(), now)

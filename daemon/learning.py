@@ -169,7 +169,7 @@ class Learning:
             }
             if standing.demonstrated in DEMONSTRATED.values():
                 data["demonstrated"] = standing.demonstrated
-            cycle = self._rows.open(tx, alarm.alarm_id, chosen.reason, "daemon", data, "")
+            cycle = self._rows.open(tx, alarm.alarm_id, chosen.reason, "daemon", data, "", chosen.action)
             for one in waiting:  # what else was waiting is the same drift, seen by another detector
                 if one.alarm_id not in chosen.same_cause:
                     alarms.answer(tx, one.alarm_id, cycle)

@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+import structlog
+
 from daemon.store import exchanges, feedback, rollouts, units
 from daemon.store.open import Read, Tx
 from deploy.evidence import Evidence, Tick, Unit
 from deploy.fleet import Before
 from deploy.guards import Bounds
-from deploy.rollout import RolloutConfig
+from deploy.intervals import intervals
+from deploy.rollout import LIVE, Phase, RolloutConfig
 from deploy.unit_events import Path, UnitEvent
 from monitors.alarms import SliceModel
 from monitors.reward import exchange_reward
@@ -24,6 +27,7 @@ from streams.events import FeedbackKind, Trust
 from streams.findings import Joined
 from streams.join import Joiner
 
+log = structlog.get_logger(room="daemon.live_evidence")
 InSlice = Callable[[str], bool]
 KILL_MEMORY: Final = 20
 """Exchanges of both arms that are looked back on for each server error that the kill switch needs: enough for a share
@@ -80,6 +84,21 @@ def restore(read: Read, row: rollouts.Rollout, join: JoinConfig = _JOIN) -> Evid
 def unit_events(read: Read, rollout: str) -> list[UnitEvent]:
     """What the e-processes of a rollout consumed, in order."""
     return _events(read, rollout, {u.seq: u for u in units.of_rollout(read, rollout)})
+
+
+def intervals_of(read: Read, row: rollouts.Rollout, most: int | None = None) -> dict[str, float]:
+    """Confidence sequences of what was stored by now, for the ledger beside the e-values of a verdict; empty in a phase
+    without users, and beyond ``most`` units.
+
+    They decide nothing, so whatever is wrong with the rows is logged, and keeps nobody from writing a verdict down.
+    """
+    if Phase(row.phase) not in LIVE or (most is not None and units.count(read, row.id) > most):
+        return {}
+    try:
+        return intervals(unit_events(read, row.id), RolloutConfig.model_validate(row.data["config"]).alpha)
+    except Exception as error:
+        log.warning("intervals_left_out", rollout=row.id, error=repr(error), exc_info=True)
+        return {}
 
 
 def _events(read: Read, rollout: str, stored: Mapping[int, units.Unit]) -> list[UnitEvent]:

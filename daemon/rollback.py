@@ -6,12 +6,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from daemon import ledger
 from daemon.api.ports import By
+from daemon.live_evidence import intervals_of
 from daemon.rolling import deny, suspend
 from daemon.store import Tx, fences, rollouts
 from deploy.rollout import Phase, Signal, move
+
+MOST_UNITS: Final = 10_000
+"""Units up to which a rollback is recorded with intervals: about a third of a second, in which nobody else writes."""
 
 
 def record(
@@ -48,6 +53,7 @@ def _end(tx: Tx, deployment: str, row: rollouts.Rollout, by: By, now: float) -> 
         "signal": Signal.ROLLBACK.value,
         "candidate": row.candidate,
         "control": row.control,
+        **intervals_of(tx, row, MOST_UNITS),
     }
     rollouts.update_phase(tx, row.id, phase=phase, reason="rollback_by_person", at=now, data=row.data, ended=True)
     ledger.append(tx, deployment, "rollout", row.id, "rollback_by_person", actor=by.actor, at=now, data=entry)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from daemon import ledger
-from daemon.live_evidence import unit_events
+from daemon.live_evidence import intervals_of
 from daemon.obstacles import Obstacle, Tries, weigh
 from daemon.residency import Residence, Residency
 from daemon.route_write import Change, write
@@ -24,13 +24,12 @@ from daemon.store import Store, Tx, buffers, denials, fences, rollouts, suspende
 from daemon.unanswered import reopen
 from deploy.agent import Observation, RouteAck
 from deploy.evidence import Observed
-from deploy.intervals import intervals
 from deploy.kill_query import QUIET, USER_QUERY, UserQueries
 from deploy.rollout import FINAL, LIVE, SHADOWED, STAYS, TABLE, Desired, Phase, RolloutConfig, Signal, desired, move
 from deploy.routes import Split
 from deploy.shadow import before_traffic
+from deploy.stakes import STAKES, changed
 from deploy.verdict import OTHER_RELEASE, judge, numbers, suspends
-from monitors import bets
 from monitors.metrics import Metrics
 from streams.failpoints import failpoint
 
@@ -114,7 +113,8 @@ class Rolling:
             self._leave(row, target, reason, actor)
         self._tries = Tries()
         if phase in LIVE:
-            facts = {**facts, **self._intervals(row)}
+            with self._store.read() as read:
+                facts = {**facts, **intervals_of(read, row)}
         if self._shadow is not None:
             facts = {**facts, **self._shadow.facts(row.id, self._config_of(row).alpha)}
         with self._store.begin() as tx:
@@ -130,12 +130,6 @@ class Rolling:
         change = Change(self._deployment, route.control, None, "no_rollout", stands_in_for=route.stands_in_for)
         with contextlib.suppress(Overtaken):
             write(self._store, self._routing, self._deployment, change, generation, self._clock, "rollout.none")
-
-    def _intervals(self, row: rollouts.Rollout) -> dict[str, float]:
-        """Confidence sequences of what was stored by now; a verdict in the ledger has them beside its e-values."""
-        with self._store.read() as read:
-            events = unit_events(read, row.id)
-        return intervals(events, self._config_of(row).alpha)
 
     def _config_of(self, row: rollouts.Rollout) -> RolloutConfig:
         """A rollout keeps the settings that it began with, so they are read once."""
@@ -169,9 +163,11 @@ class Rolling:
             units = evidence.processes.assigned - since
             kill = replace(evidence.kill, query=policy.queries.fires)
             found = judge(phase, evidence.processes, kill, config, units, now - row.changed_at)
-            if row.data.get("stakes", bets.PRIOR) != bets.PRIOR and found.signal is not Signal.KILL_SWITCH:
-                found = replace(found, signal=Signal.VOID, reason=OTHER_RELEASE)
             facts: dict[str, Any] = dict(found.numbers)
+            others = changed(row.data.get("stakes"))
+            if others and found.signal is not Signal.KILL_SWITCH:
+                found = replace(found, signal=Signal.VOID, reason=OTHER_RELEASE)
+                facts["other_stakes"] = list(others)
             if found.reason == USER_QUERY:
                 facts |= policy.queries.facts
             holds = blocked if blocked is not None else "paused" if policy.paused else policy.queries.holds
@@ -308,7 +304,7 @@ class Rolling:
         now = self._clock()
         data = {**row.data, "units_at_phase": int(facts.get("units", 0)), "waiting": ""}
         if phase not in LIVE and target in LIVE:
-            data["stakes"] = bets.PRIOR
+            data["stakes"] = dict(STAKES)
         rollouts.update_phase(tx, row.id, phase=target.value, reason=reason, at=now, data=data, ended=target in FINAL)
         entry = {
             "from_phase": phase.value,

@@ -18,8 +18,8 @@ from deploy.fleet import Before
 from deploy.guards import Bounds
 from deploy.rollout import BEGINS
 from deploy.routes import Route
+from deploy.stakes import STAKES
 from deploy.unit_events import Path
-from monitors import bets
 from monitors.guardrails import failed, happened, seconds_per_token, tau_from
 
 LEAST_FOR_BOUNDS: Final = 2000
@@ -80,7 +80,7 @@ class RolloutStart:
             **about,
             "opened_for": reason,
             "units_at_phase": 0,
-            "stakes": bets.PRIOR,
+            "stakes": dict(STAKES),
         }
         rollouts.create(
             tx,

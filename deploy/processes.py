@@ -42,7 +42,9 @@ class Processes(NamedTuple):
     """Sums of matured rewards (control, canary), for display; never pooled into a decision."""
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able form; ``from_dict`` restores it bit for bit."""
+        """JSON-able form; ``from_dict`` restores it bit for bit, for state is a value. The daemon stores none: it folds
+        the units' rows, which a verdict can be checked against.
+        """
         return {
             **{name: getattr(self, name).to_dict() for name in _STATES},
             **{name: getattr(self, name) for name in _COUNTS},

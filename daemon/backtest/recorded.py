@@ -12,7 +12,8 @@ from sqlalchemy import select
 from sqlalchemy.engine import make_url
 
 from daemon.faults import ConfigError, MachineFault
-from daemon.store import Read, Store, Tx, sessions, tables
+from daemon.store import Read, Store, Tx, ledger, sessions, tables
+from daemon.store.ledger import Entry
 
 _PAGE: Final = 5_000
 
@@ -43,6 +44,14 @@ def copy_store(url: str, into: Path) -> Store:
     except sqlite3.Error as error:
         raise MachineFault(f"{path}: cannot be copied: {error}") from error
     return Store.open(f"sqlite:///{copied}", "normal")
+
+
+def entries_of(read: Read, deployment: str) -> Iterator[Entry]:
+    """The ledger of a deployment, oldest first."""
+    last = 0
+    while page := ledger.after(read, last, _PAGE, deployment):
+        yield from page
+        last = page[-1].id
 
 
 def known_before(read: Read, deployment: str, before_s: float) -> Iterator[list[sessions.Session]]:

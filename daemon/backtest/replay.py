@@ -1,8 +1,9 @@
 """The replay: recorded events through ingest, watch, policy, selection and evidence, into a scratch store.
 
 The ingest, the learning shell, the buffer builder and the verdict are the daemon's own. What differs: time is that of
-the events, nothing is trained, shown or routed (demonstrations are passed over), and a would-be cycle ends when its
-buffer is built.
+the events, nothing is trained, shown or routed (demonstrations are passed over), the champion is that of the day, and a
+would-be cycle ends when its buffer is built. Second probations of the day are judged as rollouts are; none is begun
+that was not held then: its users would have had to be drawn.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from prometheus_client import CollectorRegistry
 
 from adapters.demonstrations import DemonstrationsConfig
 from adapters.registry import Registry
-from daemon.backtest.recorded import remember
+from daemon.backtest.champion import Followed, changes
+from daemon.backtest.recorded import entries_of, remember
 from daemon.backtest.source import RecordedSource
 from daemon.backtest.verdicts import WouldBe
 from daemon.buffer_build import BufferBuilder
@@ -107,8 +109,11 @@ class Replay:
         self.verdicts: list[WouldBe] = []
         with recorded.read() as read:
             known = sorted(rollouts.newest(read, self.name, 10_000), key=lambda r: r.started_at)
+            served = changes(known, entries_of(read, self.name))
+        self._champion_of_day = Followed(served, self.begins, self.ingest.rate)
         self._waiting = [r for r in known if window.from_s <= r.started_at < window.until_s]
         promoted = [r for r in known if r.phase == Phase.PROMOTED.value]
+        self.promotes = any(self.begins <= (r.ended_at or 0.0) < window.until_s for r in promoted)
         self._promotions = sorted((r.ended_at or 0.0, r.id) for r in promoted if (r.ended_at or 0.0) >= self.begins)
         self._running: WouldBe | None = None
         self._ticked_at = 0.0
@@ -118,9 +123,11 @@ class Replay:
         with self.recorded.read() as read, self.scratch.begin() as tx:
             remember(read, tx, self.name, self.begins)
         self.ingest.start()
+        self._champion_of_day.begin()
         read_on = True
         while read_on:
             self._begin_due()
+            self._follow_champion()
             read_on = self.ingest.step(0.0) > 0
             self._rebase_due()
             self._judge()
@@ -188,8 +195,18 @@ class Replay:
             _at, rollout = self._promotions.pop(0)
             self.ingest.rebase(self.source.now, "promotion", rollout)
 
+    def _follow_champion(self) -> None:
+        """Before the slice that holds the first event after a change, which ends where the next change comes."""
+        coming = self.source.next_at()
+        if coming is not None:
+            self.source.stop_at = self._champion_of_day.until(coming)
+
     def _champion(self) -> str | None:
-        """Whoever answered last outside of a canary and a holdback: what a buffer keeps are its replies."""
+        """The champion of the day, whose replies a buffer keeps; while the base serves, whoever answered last outside
+        of a canary and a holdback.
+        """
+        if self._champion_of_day.version is not None:
+            return self._champion_of_day.version
         with self.scratch.read() as read:
             newest = exchanges.since(read, self.name, 0.0, self.source.now, 200)
         served = [x.version for x in newest if x.arm not in ("canary", "holdback")]

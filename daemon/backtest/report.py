@@ -141,6 +141,11 @@ def _notes(replay: Replay) -> list[str]:
         notes.append("Nothing was recorded before the window: the detectors learn their reference inside it.")
     if replay.verdicts:
         notes.append("Shares are those of the day: a policy that goes up sooner has less evidence here than it would.")
+    if replay.promotes:
+        notes.append(
+            "Second probations are those of the day: one that this policy would have begun has no users whose version "
+            "was drawn, so an alarm after a promotion goes on to its next action here."
+        )
     if any(one.config.promotion_alpha < replay.config.rollout.promotion_alpha for one in replay.verdicts):
         notes.append("Where the year had left less than the policy's alpha for a wrong promotion, the less is used.")
     return notes

@@ -49,6 +49,8 @@ class RecordedSource:
     """Records of a slice."""
     slice_s: float = 60.0
     """Seconds of event time of a slice, at most."""
+    stop_at: float | None = None
+    """No slice goes on to or past this second; None: each is as long as it may be."""
     counted: Counted = field(default_factory=Counted)
     now: float = 0.0
     _heap: list[tuple[float, str, bytes]] = field(default_factory=list[tuple[float, str, bytes]])
@@ -70,6 +72,8 @@ class RecordedSource:
         while len(records) < min(self.most, max_records):
             at = self.next_at()
             if at is None or (records and at > records[0].timestamp + self.slice_s):
+                break
+            if records and self.stop_at is not None and at >= self.stop_at:
                 break
             value = heapq.heappop(self._heap)[2]
             records.append(Record(TOPIC, 0, self._offset, None, value, at))

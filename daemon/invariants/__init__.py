@@ -2,12 +2,17 @@
 
 A checker that looks away is worse than none: an ordering bug that two invariants never saw was found by four in every
 second run. So they are reviewed like the daemon itself, and for each there is a planted bug that it must catch.
+
+Two of the design speak of what no episode has, bytes on disks and text of tenants: ``HELD_ELSEWHERE`` names the tests
+that hold them. Of T1 its second half waits for a verb: nothing forgets a user by name yet, and whatever will has his
+exchanges in the selection's ``excluded``, as suspended ones are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from daemon.invariants import of_decisions, of_events, of_progress, of_routes, of_weight
@@ -53,6 +58,14 @@ class Broken:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """An invariant that episodes cannot play, and the tests that hold it, as ``file::function``."""
+
+    statement: str
+    tests: tuple[str, ...]
+
+
 _ROUTED: Final = WRITTEN | ROWS
 
 INVARIANTS: Final = (
@@ -61,6 +74,12 @@ INVARIANTS: Final = (
     ),
     Invariant("E2", "each event counts once in each counter, detector and unit", of_events.counted_once, COMMITTED),
     Invariant("E3", "redelivery and restart give identical state", of_events.same_again, AGAIN),
+    Invariant(
+        "E4",
+        "offsets lost to retention are a recorded gap, once, and never silent",
+        of_events.losses_recorded,
+        COMMITTED,
+    ),
     Invariant(
         "A1",
         "weight only for what has digest, base, gate and proofs on record",
@@ -96,6 +115,28 @@ INVARIANTS: Final = (
         "L2", "a rollback issued at any instant completes unless every replica is down", of_progress.rolls_back, ASKED
     ),
 )
+HELD_ELSEWHERE: Final[Mapping[str, Elsewhere]] = MappingProxyType(
+    {
+        "A2": Elsewhere(
+            "the served bytes equal the manifest",
+            (
+                "tests/adapters/test_file_checks.py::test_changed_bytes_are_noticed_by_the_digest",
+                "tests/adapters/test_demonstrations.py::test_a_changed_folder_is_refused",
+                "tests/deploy/test_agent.py::test_damaged_files_are_not_loaded",
+            ),
+        ),
+        "T1": Elsewhere(
+            "a training example's tenant is its version's tenant; forgotten users appear in no later manifest",
+            (
+                "tests/adapters/test_selection.py::"
+                "test_other_tenants_suspended_and_empty_exchanges_are_out_with_their_reason",
+                "tests/adapters/test_demonstrations.py::test_they_stand_on_an_adapter_of_the_same_tenant_that_is_here",
+                "tests/daemon/store/test_versions.py::test_lineage_goes_both_ways",
+            ),
+        ),
+    }
+)
+"""Invariants of the design that are none of ``INVARIANTS``."""
 
 
 def broken(facts: Facts, invariants: Sequence[Invariant] = INVARIANTS) -> list[Broken]:
@@ -111,9 +152,11 @@ def broken(facts: Facts, invariants: Sequence[Invariant] = INVARIANTS) -> list[B
 
 __all__ = [
     "CALM_S",
+    "HELD_ELSEWHERE",
     "INVARIANTS",
     "Asked",
     "Broken",
+    "Elsewhere",
     "Events",
     "Facts",
     "Invariant",

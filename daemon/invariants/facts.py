@@ -15,7 +15,7 @@ from daemon.store.units import Unit, UnitEvent
 from daemon.store.versions import Version
 from deploy.agent import ReplicaState
 from deploy.routes import RouteFile, Split
-from streams.log import Position
+from streams.log import Gap, Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +96,27 @@ class Events:
     letters: AbstractSet[tuple[str, int, int]]
     counters: Mapping[str, int]
     watched: Mapping[str, int]
+    lost: AbstractSet[tuple[Position, int]] = frozenset()
+    """Places of records that retention took before they were read."""
+    gaps: Sequence[Gap] = ()
+    """As the store has them."""
+
+    @cached_property
+    def passed_over(self) -> frozenset[tuple[Position, int]]:
+        """Places that the recorded gaps name."""
+        return frozenset([((g.topic, g.partition), at) for g in self.gaps for at in range(g.expected, g.found)])
+
+    @cached_property
+    def kept(self) -> Sequence[Logged]:
+        """The log without what the recorded gaps name."""
+        gone = self.passed_over
+        return self.log if not gone else [one for one in self.log if (one.position, one.offset) not in gone]
 
     @cached_property
     def below(self) -> tuple[set[str], set[str]]:
         """Ids of the exchanges and of the feedback below the committed offsets."""
         exchanges, feedback = set[str](), set[str]()
-        for one in self.log:
+        for one in self.kept:
             if one.kind != "broken" and one.offset < self.committed.get(one.position, 0):
                 (exchanges if one.kind == "exchange" else feedback).add(one.event)
         return exchanges, feedback

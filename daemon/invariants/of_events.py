@@ -1,9 +1,10 @@
-"""E1 to E3: events are kept once, counted once, and a second delivery or a restart changes nothing."""
+"""E1 to E4: events are kept once, counted once, a second delivery or a restart changes nothing, a loss is recorded."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple
 from typing import Final, cast
 
 from daemon.invariants.facts import Facts
@@ -23,7 +24,7 @@ def stored_once(facts: Facts) -> Iterator[str]:
     ):
         if wanted != kept:
             yield f"{kind}: lost {sorted(wanted - kept)[:3]}, from nowhere {sorted(kept - wanted)[:3]}"
-    for one in events.log:
+    for one in events.kept:
         if one.kind != "broken":
             continue
         place = (*one.position, one.offset)
@@ -62,6 +63,26 @@ def same_again(facts: Facts) -> Iterator[str]:
         yield f"a restart changed {before} to {after}"
 
 
+def losses_recorded(facts: Facts) -> Iterator[str]:
+    """E4."""
+    events = facts.events
+    if events is None or not (events.lost or events.gaps):
+        return
+    named = events.passed_over
+    silent = [(at, n) for at, n in events.lost - named if n < events.committed.get(at, 0)]
+    if silent:
+        yield f"{len(silent)} records were lost to retention, and no gap says so: {sorted(silent)[:3]}"
+    invented = named - events.lost
+    if invented:
+        yield f"a gap names what the log still had: {sorted(invented)[:3]}"
+    if sum(gap.found - gap.expected for gap in events.gaps) != len(named):
+        yield f"a gap is recorded more than once: {events.gaps}"
+    told = [entry.data for entry in facts.ledger if entry.kind == "event_gap"]
+    if [tuple(data[name] for name in _GAP) for data in told] != [astuple(gap) for gap in events.gaps]:
+        yield f"the ledger tells of {len(told)} gaps, {len(events.gaps)} are recorded"
+
+
+_GAP: Final = ("topic", "partition", "expected", "found")
 _ONCE: Final = ((Path.ASSIGNED.value,), (Path.PROMOTE.value, Path.CLOSED.value), (Path.HARM.value,))
 
 

@@ -33,7 +33,12 @@ def put(tx: Tx, next_offsets: Mapping[Position, int]) -> None:
 
 
 def record_gaps(tx: Tx, gaps: Sequence[Gap], at: float) -> None:
-    """Keep what retention took before we read it (E4)."""
+    """Keep what retention took before we read it (E4), and go on behind it. Where the log was replaced by a younger one
+    that is back: its offsets are others, and its events are known by their ids.
+    """
+    for gap in gaps:
+        where = (T.c.topic == gap.topic) & (T.c.partition == gap.partition)
+        tx.conn.execute(update(T).where(where).values(next_offset=gap.found))
     rows = [
         {"topic": g.topic, "partition": g.partition, "expected": g.expected, "found": g.found, "at": at} for g in gaps
     ]

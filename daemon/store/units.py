@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 
 from daemon.store import tables
 from daemon.store.open import Read, Tx
@@ -53,6 +53,11 @@ def of_rollout(read: Read, rollout: str) -> list[Unit]:
     """All units, in order."""
     query = select(T).where(T.c.rollout == rollout).order_by(T.c.seq)
     return [Unit(*row) for row in read.conn.execute(query)]
+
+
+def count(read: Read, rollout: str) -> int:
+    """How many units a rollout has."""
+    return read.conn.execute(select(func.count()).select_from(T).where(T.c.rollout == rollout)).scalar_one()
 
 
 def events_of(read: Read, rollout: str, path: str | None = None, after_seq: int = -1) -> list[UnitEvent]:

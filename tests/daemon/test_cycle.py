@@ -10,6 +10,7 @@ import pytest
 
 from daemon.cycle import (
     ASKED,
+    BEGINS,
     OPEN,
     TABLE,
     Collected,
@@ -113,6 +114,12 @@ def test_what_is_not_there_yet_is_passed_over_by_name_and_answered_alarms_are_na
     newer = replace(INPUT, at=60.0)
     mixed = choose(replace(FREE, alarms=(CHANGED, newer), last_promoted=50.0), CONFIG, 100.0)
     assert mixed.same_cause == ("a-changed",) and mixed.alarm_id == "a-input"
+
+
+def test_whatever_can_open_a_cycle_has_a_phase_to_begin_with() -> None:
+    opens = {action for rule in POLICY for action in rule.actions}
+    assert opens - {Action.TELL, Action.ASK_FOR_LABELS, Action.FREEZE} == set(BEGINS)
+    assert set(BEGINS.values()) <= set(OPEN)
 
 
 def test_demonstrations_come_first_where_they_are_allowed_and_training_follows_them() -> None:

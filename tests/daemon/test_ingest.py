@@ -203,6 +203,74 @@ def test_redelivery_changes_nothing(bench: Bench) -> None:
         assert counters.get_all(read)["joined"] == 1
 
 
+def lose(bench: Bench) -> None:
+    """Retention takes everything that lies on the log."""
+    source = SqliteSource(bench.folder / "log.db")
+    source.trim(1e12)
+    source.close()
+
+
+def told_of_gaps(bench: Bench) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """(expected, found) of the recorded gaps, and of the ledger's."""
+    with bench.store.read() as read:
+        recorded = [(gap.expected, gap.found) for gap in offsets.gaps(read)]
+        entries = [e.data for e in ledger.newest(read, 50) if e.kind == "event_gap"]
+    return recorded, [(data["expected"], data["found"]) for data in entries]
+
+
+def test_what_retention_took_is_recorded_once_however_often_we_start(bench: Bench) -> None:
+    bench.send(exchange(1))
+    drain(bench.ingest())
+    bench.send(exchange(2), exchange(3))
+    lose(bench)
+    assert drain(bench.ingest()) == 0
+    bench.ingest()
+    ingest = bench.ingest()
+    assert drain(ingest) == 0
+    assert told_of_gaps(bench) == ([(1, 3)], [(1, 3)])
+    bench.send(exchange(4))
+    assert drain(ingest) == 1
+    assert watch_of(ingest).seen == ["x1", "x4"]
+
+
+def test_a_gap_that_a_running_reader_meets_is_recorded_with_the_batch_behind_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.send(exchange(1))
+    ingest = bench.ingest()
+    drain(ingest)
+    bench.send(exchange(2))
+    lose(bench)
+    bench.send(exchange(3))
+
+    def broken(*_: object) -> None:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(offsets, "put", broken)
+        with pytest.raises(OSError, match="disk full"):
+            ingest.step(0.0)
+    assert told_of_gaps(bench) == ([], [])
+    assert drain(ingest) == 1
+    assert told_of_gaps(bench) == ([(1, 2)], [(1, 2)])
+    drain(bench.ingest())
+    assert told_of_gaps(bench) == ([(1, 2)], [(1, 2)])
+
+
+def test_a_log_that_was_replaced_is_a_gap_and_read_from_its_beginning(bench: Bench) -> None:
+    bench.send(exchange(1), exchange(2))
+    old = bench.ingest()
+    drain(old)
+    old.close()
+    for left in bench.folder.glob("log.db*"):
+        left.unlink()
+    ingest = bench.ingest()
+    bench.send(exchange(2), exchange(3))
+    assert drain(ingest) == 2
+    assert watch_of(ingest).seen == ["x1", "x2", "x3"]
+    assert told_of_gaps(bench) == ([(2, 0)], [(2, 0)])
+
+
 def test_a_restart_goes_on_where_the_transaction_ended(bench: Bench) -> None:
     bench.send(exchange(1), exchange(2))
     drain(bench.ingest())

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
 from daemon.store import denials, ledger, rollouts
 from deploy.rollout import LIVE, Phase
+from deploy.stakes import STAKES
 from monitors import bets
 from tests.daemon.loop_bench import IDENTITY, NEW, LoopBench, drain
 
 OLDER = "0.5:1.0"
+NOW: dict[str, Any] = dict(STAKES)
 
 
 def with_users(bench: LoopBench, good: float, bad: float) -> None:
@@ -24,7 +27,7 @@ def with_users(bench: LoopBench, good: float, bad: float) -> None:
     bench.traffic(400, good=good, bad=bad, rng=random.Random(2))
 
 
-def stakes(bench: LoopBench, marked: str | None = None) -> str | None:
+def stakes(bench: LoopBench, marked: object = None) -> object:
     """What the rollout is marked with; ``marked``: mark it so."""
     with bench.store.begin() as tx:
         row = rollouts.get(tx, "r1")
@@ -35,10 +38,20 @@ def stakes(bench: LoopBench, marked: str | None = None) -> str | None:
         return row.data.get("stakes")
 
 
-@pytest.mark.parametrize(("good", "bad"), [(1.0, 0.1), (0.05, 0.95), (0.7, 0.7)])
-def test_it_ends_without_a_verdict_and_says_so(bench: LoopBench, good: float, bad: float) -> None:
+@pytest.mark.parametrize(
+    ("good", "bad", "marked", "other"),
+    [
+        (1.0, 0.1, OLDER, "reward"),
+        (0.05, 0.95, OLDER, "reward"),
+        (0.7, 0.7, {**NOW, "reward": OLDER}, "reward"),
+        (0.05, 0.95, {**NOW, "events": "2.0:1.0"}, "events"),
+    ],
+)
+def test_it_ends_without_a_verdict_and_says_so(
+    bench: LoopBench, good: float, bad: float, marked: object, other: str
+) -> None:
     with_users(bench, good, bad)
-    stakes(bench, OLDER)
+    stakes(bench, marked)
     controller, ingest = bench.daemon()
     drain(ingest)
     for _ in range(3):
@@ -49,13 +62,23 @@ def test_it_ends_without_a_verdict_and_says_so(bench: LoopBench, good: float, ba
     with bench.store.read() as read:
         last = ledger.of_subject(read, "r1")[-1]
         assert last.reason == "evidence_of_another_release" and last.data["units"] > 0
+        assert last.data["other_stakes"] == [other]
         assert not denials.is_denied(read, NEW)
 
 
-@pytest.mark.parametrize(("good", "bad", "end"), [(1.0, 0.1, Phase.CANARY_HALF), (0.05, 0.95, Phase.ROLLED_BACK)])
-def test_with_the_same_stakes_it_goes_on(bench: LoopBench, good: float, bad: float, end: Phase) -> None:
+@pytest.mark.parametrize(
+    ("good", "bad", "marked", "end"),
+    [
+        (1.0, 0.1, None, Phase.CANARY_HALF),
+        (0.05, 0.95, None, Phase.ROLLED_BACK),
+        (0.05, 0.95, bets.PRIOR, Phase.ROLLED_BACK),
+    ],
+    ids=["up", "back", "stakes_on_rewards_alone"],
+)
+def test_with_the_same_stakes_it_goes_on(bench: LoopBench, good: float, bad: float, marked: object, end: Phase) -> None:
     with_users(bench, good, bad)
-    assert stakes(bench) == bets.PRIOR
+    assert stakes(bench) == STAKES
+    stakes(bench, marked)
     controller, ingest = bench.daemon()
     drain(ingest)
     controller.tick()
@@ -69,4 +92,4 @@ def test_before_users_meet_it_the_stakes_may_change(bench: LoopBench) -> None:
     for _ in range(6):
         controller.tick()
     assert bench.phase() in LIVE
-    assert stakes(bench) == bets.PRIOR
+    assert stakes(bench) == STAKES

@@ -115,6 +115,7 @@ class Episode:
         ends.update(f"rollback {e.reason}" for e in tables.ledger if e.kind == "rollback")
         ends["unanswered again"] += sum(e.kind == "alarm" for e in tables.ledger)
         ends["crashes"] += self.world.crashes
+        ends["gaps"] += len(tables.gaps)
         ends["suspensions"] += bool(tables.suspended)
 
     def let_go(self) -> None:
@@ -152,6 +153,8 @@ class Episode:
         for _ in range(world.rng.randrange(1, 7)):
             request(world)
         world.arrive()
+        if world.retention is not None:
+            world.retain(self.camera.tables().offsets)
 
     def _arrive(self) -> None:
         self.world.arrive()
@@ -280,12 +283,13 @@ class Episode:
             self._step("redelivered", self._redelivered)
 
     def _redelivered(self) -> None:
-        """The whole log once more."""
+        """The whole log once more, but for what nobody has read."""
         world = self.world
         world.read()
         before = kept(self.camera.tables())
-        for found in list(world.log.decoded.values()):
-            if not isinstance(found, DeadLetter):
+        lost = world.log.lost
+        for (topic, partition, offset), found in list(world.log.decoded.items()):
+            if not isinstance(found, DeadLetter) and ((topic, partition), offset) not in lost:
                 world.log.append(found.event, world.now, str(found.token))
         world.read()
         self.again = (before, kept(self.camera.tables()))

@@ -128,6 +128,8 @@ class Camera:
             letters=t.letters.keys(),
             counters=t.counters,
             watched=Counter(t.states.get("watch:seen", b"").decode().split()),
+            lost=self.world.log.lost.keys(),
+            gaps=t.gaps,
         )
 
 

@@ -73,6 +73,7 @@ def tables_of(store: HookedStore) -> Tables:
         every = read.conn.execute
         found = Tables(
             offsets=offsets.get_all(read),
+            gaps=offsets.gaps(read),
             letters={(x.topic, x.partition, x.offset): x for x in dead_letters.unsent(read, MOST)},
             counters=counters.get_all(read),
             exchanges={x.exchange_id: x for x in exchanges.since(read, DEPLOYMENT, 0.0, float("inf"), MOST)},

@@ -76,6 +76,16 @@ class Log:
         default_factory=dict[tuple[str, int, int], Decoded | DeadLetter]
     )
     ends: dict[Position, int] = field(default_factory=dict[Position, int])
+    starts: dict[Position, int] = field(default_factory=dict[Position, int])
+    """First offset that retention has left, where it took any."""
+    lost: dict[tuple[Position, int], None] = field(default_factory=dict[tuple[Position, int], None])
+    """Records that it took before they were read, as a set in order."""
+
+    def drop(self, position: Position, read_to: int, low: int) -> None:
+        """Retention takes what lies below ``low``; whoever reads has come to ``read_to``."""
+        first = max(read_to, self.starts.get(position, 0))
+        self.lost |= {(position, offset): None for offset in range(first, low)}
+        self.starts[position] = max(low, self.starts.get(position, 0))
 
     def append(self, event: Exchange | Feedback | None, at: float, token: str = "t") -> None:
         """One record; None is one that nobody can decode."""
@@ -112,6 +122,7 @@ class LogSource:
     def __init__(self, log: Log, away: Callable[[], None]) -> None:
         self._log, self._away = log, away
         self._next: dict[Position, int] = {}
+        self._gaps: list[Gap] = []
         self._at = 0
 
     def start(self, next_offsets: Mapping[Position, int]) -> Sequence[Gap]:
@@ -119,11 +130,21 @@ class LogSource:
         self._away()
         self._next = dict(next_offsets)
         self._at = 0
-        return []
+        self._find_gaps()
+        return self.take_gaps()
+
+    def _find_gaps(self) -> None:
+        for position, low in self._log.starts.items():
+            expected = self._next.get(position)
+            if expected is not None and expected < low:
+                self._gaps.append(Gap(*position, expected, low))
+            if expected is None or expected < low:
+                self._next[position] = low
 
     def poll(self, max_records: int, timeout_s: float) -> Sequence[Record]:
         """The next ones in the order of appending."""
         self._away()
+        self._find_gaps()
         records, found = self._log.records, list[Record]()
         while self._at < len(records) and len(found) < max_records:
             record = records[self._at]
@@ -135,8 +156,9 @@ class LogSource:
         return found
 
     def take_gaps(self) -> Sequence[Gap]:
-        """None: retention is not played."""
-        return []
+        """What retention took since the last call."""
+        gaps, self._gaps = self._gaps, []
+        return gaps
 
     def acknowledge(self, next_offsets: Mapping[Position, int]) -> None:
         """Nobody looks."""

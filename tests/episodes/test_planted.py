@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ import tests.episodes.host
 import tests.episodes.world
 from daemon.holdback import Holding
 from daemon.ingest import Ingest
-from daemon.invariants import INVARIANTS
+from daemon.invariants import HELD_ELSEWHERE, INVARIANTS
 from daemon.residency import Residence, Residency
 from daemon.residents import Residents
 from daemon.rolling import Rolling
@@ -35,6 +36,7 @@ from deploy.rollout import Phase, RolloutConfig, Signal
 from deploy.verdict import Judgement
 from monitors.gate import GateReason, GateResult
 from streams.join import Joiner
+from streams.log import Gap
 from tests.episodes.episode import Episode
 from tests.episodes.played import Gate
 from tests.episodes.stage import stage
@@ -105,6 +107,40 @@ def a_restart_forgets_the_order_of_units(patch: pytest.MonkeyPatch) -> None:
         return honest(rollout, config, bounds, in_slice, units, [e for e in events if e.seq % 5], *rest, **named)
 
     patch.setattr(daemon.live_evidence.Evidence, "restore", restore)
+
+
+@plant("E4")
+def a_loss_is_passed_over_in_silence(patch: pytest.MonkeyPatch) -> None:
+    def record(_self: Ingest, _tx: Any, gaps: Sequence[Gap], _now: float) -> dict[Any, int]:
+        return {(gap.topic, gap.partition): gap.found for gap in gaps}
+
+    patch.setattr(Ingest, "_record_gaps", record)
+
+
+@plant("E4")
+def a_loss_is_found_again_at_each_start(patch: pytest.MonkeyPatch) -> None:
+    def record(tx: Any, gaps: Sequence[Gap], _at: float) -> None:
+        tx.add(tx.t.gaps, *gaps)  # and where we are stays what it was
+
+    patch.setattr(daemon.ingest.offsets, "record_gaps", record)
+    patch.setattr(Ingest, "_commit", _without_gaps(getattr(Ingest, "_commit")))  # noqa: B009
+
+
+def _without_gaps(honest: Any) -> Any:
+    def commit(self: Ingest, tx: Any, records: Any, _passed: Any, *rest: Any) -> Any:
+        return honest(self, tx, records, {}, *rest)
+
+    return commit
+
+
+@plant("E4")
+def the_ledger_is_not_told_of_a_loss(patch: pytest.MonkeyPatch) -> None:
+    honest = daemon.ingest.ledger.append
+
+    def append(tx: Any, deployment: str, kind: str, *rest: Any, **more: Any) -> int:
+        return 0 if kind == "event_gap" else honest(tx, deployment, kind, *rest, **more)
+
+    patch.setattr(daemon.ingest, "ledger", SimpleNamespace(append=append))
 
 
 @plant("A1")
@@ -338,6 +374,21 @@ def a_rollback_goes_to_what_is_not_loaded(patch: pytest.MonkeyPatch) -> None:
         return next(iter(targets), None)
 
     patch.setattr(daemon.way_back, "_nearest", newest)
+
+
+DESIGN: Final = frozenset(
+    ("E1", "E2", "E3", "E4", "A1", "A2", "A3", "R1", "R2", "R3", "R4", "R5", "R6", "T1", "L1", "L2")
+)
+"""Every invariant that the design names."""
+
+
+def test_every_invariant_of_the_design_is_checked_here_or_held_by_tests_that_are_there() -> None:
+    checked = {one.name for one in INVARIANTS}
+    assert checked | HELD_ELSEWHERE.keys() == DESIGN and not checked & HELD_ELSEWHERE.keys()
+    for one in HELD_ELSEWHERE.values():
+        for place in one.tests:
+            path, _, name = place.partition("::")
+            assert f"def {name}(" in (Path(__file__).parents[2] / path).read_text(encoding="utf-8"), place
 
 
 def test_every_invariant_has_a_planted_bug() -> None:

@@ -15,6 +15,8 @@ from tests.episodes.stage import stage
 from tests.episodes.twin_tables import Tables
 
 SEEDS: Final = range(8)
+LOSES: Final = 4
+"""The seed among them whose log takes records before they are read."""
 
 
 @pytest.mark.slow
@@ -34,6 +36,7 @@ def test_a_seed_leaves_the_same_rows_on_the_twin_and_on_sqlite(seed: int, tmp_pa
         opened.close()
     assert real.done == quick.done
     twin: Tables = quick.store.tables
+    assert bool(twin.gaps) == (seed == LOSES), "one of the seeds loses records"
     for field in fields(Tables):
-        if field.name not in ("said", "gaps"):
+        if field.name != "said":
             assert getattr(left, field.name) == getattr(twin, field.name), field.name

@@ -27,6 +27,9 @@ def offsets_put(tx: TwinTx, next_offsets: Mapping[Position, int]) -> None:
 
 def offsets_record_gaps(tx: TwinTx, gaps: Sequence[Gap], at: float) -> None:
     tx.add(tx.t.gaps, *gaps)
+    for gap in gaps:
+        if (gap.topic, gap.partition) in tx.t.offsets:
+            tx.put(tx.t.offsets, (gap.topic, gap.partition), gap.found)
 
 
 def letters_insert_new(tx: TwinTx, letters: Sequence[DeadLetter]) -> int:
@@ -150,6 +153,10 @@ def units_append(tx: TwinTx, new_units: Sequence[Unit], events: Sequence[UnitEve
 
 def units_of_rollout(read: TwinTx, rollout: str) -> list[Unit]:
     return list(read.t.units.get(rollout, ()))
+
+
+def units_count(read: TwinTx, rollout: str) -> int:
+    return len(read.t.units.get(rollout, ()))
 
 
 def units_events_of(read: TwinTx, rollout: str, path: str | None = None, after_seq: int = -1) -> list[UnitEvent]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from random import Random
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from daemon.controller import Controller, Parts
 from daemon.faults import Refused
@@ -24,6 +24,7 @@ from deploy.power import Outlook
 from deploy.routes import Route, RouteFile
 from streams.errors import LogUnavailable
 from streams.events import Exchange, Feedback
+from streams.log import Position
 from tests.episodes.host import ALIAS, Host, Replica
 from tests.episodes.played import (
     DEPLOYMENT,
@@ -46,6 +47,8 @@ class Crash(BaseException):
     """The daemon's process is gone."""
 
 
+RETAINS: Final = 0.25
+"""Chance at traffic that records go, where they ever do."""
 HOLDBACK = HoldbackConfig()
 """Nobody is held back, but where a planted bug asks for it."""
 
@@ -98,9 +101,13 @@ class World:
     """Events under way: (monotonic second of arrival, event, token)."""
     job: dict[str, Any] | None = None
     in_command: bool = False
+    retention: Random | None = None
+    """Draws when the log loses records that nobody has read; None: it never does."""
 
     def __post_init__(self) -> None:
         self.rng = Random(self.seed)
+        if self.seed % 7 == 4:  # draws of its own: the other seeds stay what they were
+            self.retention = Random(self.seed)
         self.log = Log()
         count = self.rng.choice((1, 2, 2, 3))
         self.host = Host(
@@ -334,6 +341,15 @@ class World:
             self.rng.shuffle(due)
         for _, event, token in due:
             self.log.append(event, self.now, token)
+
+    def retain(self, committed: Mapping[Position, int]) -> None:
+        """Retention, which now and then takes what was not read yet, of one topic or of both."""
+        drawn = self.retention
+        if drawn is None or drawn.random() >= RETAINS:
+            return
+        for position, read_to in committed.items():
+            if drawn.random() < 0.6:
+                self.log.drop(position, read_to, drawn.randint(read_to, self.log.ends[position]))
 
     # ------------------------------------------------------------------------------------------------------ training
 
