@@ -19,6 +19,7 @@ from daemon.config import FILE_NAME, Config, parse_config
 from daemon.config_docs import render
 from daemon.faults import ConfigError, MachineFault, Refused, Unreachable
 from deploy.vllm.launch import MAX_CPU_LORAS, adapter_slots
+from monitors.season import DAY_S
 
 TIMEOUT_S: Final = 5.0
 
@@ -142,6 +143,8 @@ def _chosen(wish: Wish, found: Found | None) -> dict[str, Any]:
     chosen: dict[str, Any] = {"mode": "observe", "deployment": deployment}
     if wish.base_url:
         chosen["agent"] = {"replicas": [{"name": "replica-0", "url": wish.base_url.rstrip("/").removesuffix("/v1")}]}
+    # Beside real traffic an evening must not look like drift, and a day without a watch is a small price.
+    chosen["monitors"] = {"reference_span_s": DAY_S}
     chosen["log"] = {"kind": "kafka", "bootstrap": list(wish.kafka)} if wish.kafka else {"kind": "sqlite"}
     return chosen
 
@@ -191,4 +194,8 @@ def _notes(found: Found | None, config: Config, gateway: Path) -> list[str]:
             f"observe creates no topics: make {', '.join(log.topics.read)} if they are not there, with equal partition "
             "counts (every other mode makes what is missing)"
         )
+    notes.append(
+        "monitors.reference_span_s is a day: so long prompts and rewards are learned and not watched, and a week also "
+        "tells weekends apart"
+    )
     return notes

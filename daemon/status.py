@@ -7,6 +7,7 @@ from typing import Any
 from daemon import label_requests
 from daemon.api.looks import alarm_view
 from daemon.config import Config
+from daemon.explain import reference_words
 from daemon.ingest import Ingest
 from daemon.routing import Routing
 from daemon.standing import Standing
@@ -41,6 +42,7 @@ def status(
             "rollout": None if row is None else _rollout(row, evidence),
             "cycle": None if cycle is None else _cycle(read, cycle),
             "replicas": [_replica(r, standing) for r in seen.replicas],
+            "monitors": reference_words.document(ingest.watch.coverage),
             "counts": counted,
             "labels": [_request(r) for r in label_requests.load(read) if r.open],
             "suspended": suspended.counts(read),

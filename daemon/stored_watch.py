@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from daemon.store import states
 from daemon.store.open import Read, Store, Tx
 from monitors.alarms import Alarm, SliceModel
+from monitors.coverage import Coverage
 from streams.events import Exchange
 
 PART: Final = "watch:"
@@ -36,6 +37,11 @@ class Watching(Protocol):
         self, exchange: Exchange, reward: float, sent_at: float | None = None, corrected: bool = False
     ) -> list[Alarm]:
         """Findings after one more reward; ``corrected``: somebody wrote the right answer beside it."""
+        ...
+
+    @property
+    def coverage(self) -> Coverage:
+        """What it compares with by now."""
         ...
 
     def slice_now(self) -> SliceModel | None:

@@ -159,11 +159,6 @@ def log_e(state: ContrastState) -> float:
     return state.log_e_now
 
 
-def p_value(state: ContrastState) -> float:
-    """Always-valid p-value: 1 over the largest e-value so far."""
-    return math.exp(-state.max_log_e)
-
-
 def log_mean_exp(logs: Sequence[float]) -> float:
     """log of the mean of exp(logs), without overflow.
 

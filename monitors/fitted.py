@@ -30,8 +30,12 @@ INPUT_DETECTORS = 2
 class Fitted:
     """The input detectors and their reference."""
 
-    def __init__(self, reference: Sequence[Seen], features: Features, chart: Mewma, bet: ClassifierBet) -> None:
+    def __init__(
+        self, reference: Sequence[Seen], covers_s: float, features: Features, chart: Mewma, bet: ClassifierBet
+    ) -> None:
         self._reference, self._features = reference, features
+        self.covers_s = covers_s
+        """Seconds that the reference covers, thinned or not."""
         self._chart, self._bet = chart, bet
         self._blob: bytes | None = None
 
@@ -39,6 +43,7 @@ class Fitted:
     def fit(
         cls,
         reference: Sequence[Seen],
+        covers_s: float,
         events_an_hour: float,
         events_between: float,
         seed: int,
@@ -55,7 +60,7 @@ class Fitted:
         kept = bet.nearest.positions
         blocks = Blocks([sessions[i] for i in kept], [times[i] for i in kept], events_an_hour)
         bet.threshold = classifier_bet.calibrate(bet, blocks, each, seed)
-        return cls(reference, features, chart, bet)
+        return cls(reference, covers_s, features, chart, bet)
 
     @property
     def reference(self) -> Sequence[Seen]:
@@ -74,17 +79,22 @@ class Fitted:
         return self._bet.name if told else self._chart.name if shifted else None
 
     def figures(self) -> Evidence:
-        """Statistics and thresholds now."""
+        """Statistics and thresholds now, and what they are against."""
         return {
             "t2": self._chart.statistic,
             "t2_threshold": self._chart.threshold,
             "log_e": self._bet.statistic,
             "log_e_threshold": self._bet.threshold,
+            "reference_s": self.covers_s,
         }
 
     def novelty_of(self, text: str) -> float | None:
         """Rank of a prompt's novelty among the reference; None for a text without words."""
         return self._bet.novelty_of(text)
+
+    def moved_words(self, texts: Sequence[Seen]) -> list[str]:
+        """Those of the texts that came lately and are rare in the reference."""
+        return self._bet.moved_words(seen.text for seen in texts)
 
     def confirm(
         self, before: Sequence[Seen], fresh: Sequence[Seen], since: Sequence[Seen], seed: int, alpha: float
@@ -136,7 +146,7 @@ class Fitted:
         """Reference and features, about a megabyte or two: the same object until the next re-reference."""
         if self._blob is None:
             reference = [s.row() for s in self._reference]
-            stored = {"features": self._features.to_dict(), "reference": reference}
+            stored = {"features": self._features.to_dict(), "covers_s": self.covers_s, "reference": reference}
             self._blob = json.dumps(stored, ensure_ascii=True, separators=(",", ":")).encode()
         return self._blob
 
@@ -153,6 +163,13 @@ class Fitted:
         reference = [Seen(*row) for row in stored["reference"]]
         texts, sessions = [s.text for s in reference], [s.session for s in reference]
         bet = ClassifierBet.load(moving["bet"], texts, sessions, [s.text for s in fed[-KEPT:]])
-        fitted = cls(reference, Features.from_dict(stored["features"], encoder), Mewma.load(moving["mewma"]), bet)
+        features, chart = Features.from_dict(stored["features"], encoder), Mewma.load(moving["mewma"])
+        fitted = cls(reference, stored.get("covers_s", _span(reference)), features, chart, bet)
         fitted._blob = blob
         return fitted
+
+
+def _span(reference: Sequence[Seen]) -> float:
+    """Of a state that was stored without it: nearly right, since sessions at either end may have been thinned out."""
+    times = [seen.at for seen in reference if seen.at is not None]
+    return max(times) - min(times) if times else 0.0

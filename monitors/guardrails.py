@@ -123,19 +123,3 @@ def tau_from(values: Sequence[float], least: int = 2000, quantile: float = 0.95)
     if len(finite) < max(least, 1):
         return None
     return finite[min(int(quantile * len(finite)), len(finite) - 1)]
-
-
-@dataclass(frozen=True, slots=True)
-class FirstEvents:
-    """Sessions and identities that have been counted; bounded, and full means that nothing more is counted."""
-
-    sessions: frozenset[str] = frozenset()
-    identities: frozenset[str] = frozenset()
-    most: int = 10_000
-
-    def admit(self, session: str, identity: str) -> tuple[FirstEvents, bool]:
-        """The state after an event, and whether the event is the first of its session and identity."""
-        known = session in self.sessions or identity in self.identities
-        if known or len(self.sessions) >= self.most:
-            return self, False
-        return FirstEvents(self.sessions | {session}, self.identities | {identity}, self.most), True

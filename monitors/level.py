@@ -42,7 +42,7 @@ class Level:
         return self._hours is None
 
     def settle(self, clumping: float) -> None:
-        """The reference is complete. A first one of a week or more tells what the hours add."""
+        """The reference is complete. A first one of a day or more tells what the hours add."""
         if self._hours is not None:
             self._season = self._hours.fit(clumping)
             if self._season.adds:

@@ -5,40 +5,17 @@ Answers that change while the questions stay are invisible in prompts and replie
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 from monitors.alarms import AlarmKind, Evidence
 from monitors.answers import Answers
-from monitors.detectors.esr import Esr, Side, cautious_level
+from monitors.detectors.esr import Esr
 from monitors.detectors.informers import Informer
 from monitors.feedback_rate import FeedbackRate
 from monitors.identity_cap import IdentityCap
 from monitors.level import Level
+from monitors.signals import Found, Signal, armed
 from monitors.watch_config import WatchConfig
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What a detector has told."""
-
-    kind: AlarmKind
-    detector: str
-    primary: bool
-    evidence: Evidence
-
-
-@dataclass(frozen=True, slots=True)
-class Signal:
-    """A scalar in [0, 1] of each reward, watched on one side."""
-
-    name: str
-    side: Side
-    kind: AlarmKind
-    primary: bool
-    divisor: float
-    """Share of the deployment's budget: its threshold is this many times the events between false alarms."""
-
 
 SIGNALS: Final = (
     Signal("reward_fall", "fall", AlarmKind.REWARD, True, 4.0),
@@ -51,7 +28,7 @@ SIGNALS: Final = (
 
 class RewardWatch:
     """Learns the levels from the first ``reward_reference`` counted rewards, over ``reference_span_s`` at least, then
-    watches. Levels follow the hour of the week where those rewards span one.
+    watches. Levels follow the hour of the day where those rewards span one, and from a week on that of the week.
 
     Each signal has its alarm once, until ``rebase``.
     """
@@ -76,6 +53,11 @@ class RewardWatch:
     def takes(self) -> bool:
         """Whether the levels are known, so that the novelty of a rated prompt is of use."""
         return self._known
+
+    @property
+    def learned(self) -> int:
+        """Rewards that the usual level is known from."""
+        return self._levels["reward_fall"].count
 
     def observe(
         self,
@@ -149,10 +131,7 @@ class RewardWatch:
         for signal in SIGNALS:
             level = self._levels[signal.name]
             level.settle(config.reward_clumping)
-            variance = max(level.variance, 0.25 / level.count)
-            errors, clumping = config.reward_errors, config.reward_clumping
-            cautious = cautious_level(level.mean, variance, level.count, signal.side, errors, clumping)
-            self._sides[signal.name] = Esr(signal.side, cautious, signal.divisor * config.events_between_false_alarms)
+            self._sides[signal.name] = armed(signal, level, config)
 
     def dump(self) -> dict[str, Any]:
         """JSON-able state."""

@@ -1,4 +1,4 @@
-"""How a signal follows the clock: what each hour of the week usually adds to its mean.
+"""How a signal follows the clock: what each hour of the day, or of the week, usually adds to its mean.
 
 Hours are few and rewards are noisy, so an hour's mean is drawn towards that of its hour of the day, and this towards
 the whole's, as far as the spread between them could be chance (empirical Bayes: Efron and Morris, "Data analysis using
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 HOUR_S: Final = 3600.0
+DAY_S: Final = 86_400.0
 WEEK_S: Final = 604_800.0
 _WEEK, _DAY = 168, 24
 _DIGITS = 4
@@ -53,11 +54,12 @@ class HourSums:
         return max(self._last - self._first, 0.0)
 
     def fit(self, clumping: float) -> Season:
-        """The season; one level when less than a week was seen. ``clumping``: design effect of the values.
+        """The season: hours of the day when less than a week was seen, one level when less than a day. ``clumping``:
+        design effect of the values.
 
         What the hours add has mean zero over the values seen.
         """
-        if self.span_s < WEEK_S:
+        if self.span_s < DAY_S:
             return Season()
         whole = [math.fsum(held[i] for held in self._hours.values()) for i in range(3)]
         mean = whole[1] / whole[0]
@@ -67,7 +69,9 @@ class HourSums:
             for i in range(3):
                 day[i] += held[i]
         of_day = _shrunk(days, dict.fromkeys(days, mean), clumping)
-        of_week = _shrunk(self._hours, {hour: of_day[hour % _DAY] for hour in self._hours}, clumping)
+        of_week = {hour: of_day[hour % _DAY] for hour in self._hours}
+        if self.span_s >= WEEK_S:
+            of_week = _shrunk(self._hours, of_week, clumping)
         centre = math.fsum(self._hours[hour][0] * level for hour, level in of_week.items()) / whole[0]
         # An hour of the week that nobody has rated in is like that hour on other days.
         levels = [of_week.get(hour, of_day.get(hour % _DAY, centre)) for hour in range(_WEEK)]

@@ -42,13 +42,17 @@ class Warming:
     @property
     def full(self) -> bool:
         """Whether there is enough of both."""
-        return self.total >= self._size and self._last - self._first >= self._span
+        return self.total >= self._size and self.span_s >= self._span
+
+    @property
+    def span_s(self) -> float:
+        """Seconds from the first prompt to the last."""
+        return max(self._last - self._first, 0.0)
 
     @property
     def events_an_hour(self) -> float:
         """Of the whole traffic; infinite when all came at once."""
-        spent = self._last - self._first
-        return self.total / spent * 3600.0 if spent > 0.0 else math.inf
+        return self.total / self.span_s * 3600.0 if self.span_s > 0.0 else math.inf
 
     def dump(self) -> dict[str, Any]:
         """JSON-able state."""

@@ -6,41 +6,41 @@
 
 Input detectors look at each prompt; a suspicion is tried on fresh traffic, and only a confirmed alarm may act. Rewards
 and corrections are watched beside it by e-SR, which also sees answers change while the questions stay. Informers
-(ADWIN, PageHinkley) tell and never act. Events are those that the identity cap lets through. State is two kinds of
-blob: ``fitted`` changes at a re-reference only, the others as events come.
+(errors, refusals, surprisal, length and latency of replies) tell and never act. Events are those that the identity cap
+lets through. State is two kinds of blob: ``fitted`` changes at a re-reference only, the others as events come.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from typing import Any, Literal
+from typing import Any
 
 from monitors.alarms import Alarm, AlarmKind, Evidence, SliceModel, alarm_id
 from monitors.confirm import Seen
-from monitors.detectors.classifier_bet import KEPT
-from monitors.detectors.informers import Informer
+from monitors.coverage import Coverage, Phase
+from monitors.detectors.classifier_bet import KEPT, ClassifierBet
 from monitors.encoders import Encoder, encoder_of
 from monitors.features import BUCKETS
 from monitors.fitted import Fitted
 from monitors.grams import hashed_array
 from monitors.identity_cap import IdentityCap
 from monitors.recent import Recent
+from monitors.replies_watch import ReplyWatch
 from monitors.rewards_watch import RewardWatch
+from monitors.signals import Found
 from monitors.warming import Warming
 from monitors.watch_config import WatchConfig
 from streams.events import Exchange
 
 __all__ = ["Watch", "WatchConfig"]
 
-Phase = Literal["warming", "watching", "suspected", "alarmed"]
 _PATIENT_LOOKS, _HOPE = 2, 0.25
 """From this look on (the third) a suspicion with a larger p-value is dismissed early, so that the watch looks again."""
 _BEFORE_RISING = 16
 """Events before the bets began to win that are held to belong to the drift, too."""
 _STRANGE_EVERY = 4
 """Events between two counts of the strange prompts, which cost a tenth of a millisecond each."""
-_INFORMERS = {"latency": AlarmKind.LATENCY, "reply_length": AlarmKind.BEHAVIOUR}
 
 
 class Watch:
@@ -73,7 +73,7 @@ class Watch:
         self._since_reset = 0
         self._rebased: dict[str, Any] | None = None
         self._rewards = RewardWatch(config)
-        self._informers = {name: Informer(name) for name in _INFORMERS}
+        self._replies = ReplyWatch(config)
 
     @property
     def phase(self) -> Phase:
@@ -85,6 +85,21 @@ class Watch:
         """Exchanges seen, counted by the detectors, and left out by the identity cap."""
         return {"seen": self._index, "counted": self._counted, "capped": self._capped}
 
+    @property
+    def coverage(self) -> Coverage:
+        """What of the usual traffic is known by now."""
+        fitted, warming, config = self._fitted, self._warming, self._config
+        return Coverage(
+            phase=self._phase,
+            prompts=warming.total if fitted is None else len(fitted.reference),
+            prompts_wanted=config.reference_size,
+            covers_s=warming.span_s if fitted is None else fitted.covers_s,
+            wanted_s=config.reference_span_s,
+            rewards=self._rewards.learned,
+            rewards_wanted=config.reward_reference,
+            rewards_watched=self._rewards.takes,
+        )
+
     # ------------------------------------------------------------------------------------------------------ events
 
     def observe_exchange(self, exchange: Exchange) -> list[Alarm]:
@@ -93,7 +108,7 @@ class Watch:
         if not self._cap.admit(exchange.identity, self._index):
             self._capped += 1
             return []
-        alarms = self._inform(exchange)
+        alarms = [self._heard(exchange, found) for found in self._replies.observe(exchange, self._index)]
         text = exchange.prompt
         if not len(hashed_array(text, BUCKETS)):  # a text without words
             return alarms
@@ -141,12 +156,15 @@ class Watch:
         """
         since = self._counted - self._onset if self._phase == "alarmed" else self._config.reference_size
         self._rebased = {"at": now, "reason": reason}
-        self._rewards.rebase()
+        self.relearn_rewards()
         self._take_reference(since)
 
     def relearn_rewards(self) -> None:
-        """Another version answers: learn the usual level of rewards anew, and keep the reference of prompts."""
+        """Another version answers: learn the usual levels of rewards and replies anew, and keep the reference of
+        prompts.
+        """
         self._rewards.rebase()
+        self._replies.forget()
 
     def slice_now(self) -> SliceModel | None:
         """The alarm's slice learned anew from all prompts since its onset; None when no alarm stands or too few came.
@@ -172,27 +190,18 @@ class Watch:
         self._suspicion, self._fitted, self._phase = None, None, "warming"
         self._fit_when_full()
 
-    def _inform(self, exchange: Exchange) -> list[Alarm]:
-        values = {
-            "latency": math.log(max(exchange.latency_s, 1e-3)) if math.isfinite(exchange.latency_s) else math.nan,
-            "reply_length": math.log1p(len(exchange.completion)),
-        }
-        alarms: list[Alarm] = []
-        for name, informer in self._informers.items():
-            for detector in informer.update(values[name]):
-                evidence: Evidence = {"signal": name, "level": informer.level, "value": values[name]}
-                kind = _INFORMERS[name]
-                alarms.append(self._alarm(exchange, kind, detector, False, False, evidence, None, name))
-        return alarms
+    def _heard(self, exchange: Exchange, found: Found) -> Alarm:
+        """What an informer of the replies has told."""
+        name = str(found.evidence["signal"])
+        return self._alarm(exchange, found.kind, found.detector, found.primary, False, found.evidence, None, name)
 
     def _fit_when_full(self) -> None:
         """Once the reference is full: fit the features, set the thresholds, begin to watch."""
         if not self._warming.full:
             return
-        reference, rate = self._warming.held, self._warming.events_an_hour
-        self._warming = self._new_warming()
+        warmed, self._warming = self._warming, self._new_warming()
         between = self._config.events_between_suspicions
-        self._fitted = Fitted.fit(reference, rate, between, self._seed, self._encoder)
+        self._fitted = Fitted.fit(warmed.held, warmed.span_s, warmed.events_an_hour, between, self._seed, self._encoder)
         self._since_reset = 0
         self._phase = "watching"
 
@@ -232,7 +241,7 @@ class Watch:
             **figures,
             "share": built.share if built else 0.0,
             "cause": "new_inputs",
-            "terms": list(built.model.terms) if built else [],
+            "terms": list(built.model.terms) if built else self._moved_words(),
             **self._fitted.language(window),
         }
         detector, evidence = str(self._suspicion["detector"]), _evidence(self._suspicion, found)
@@ -256,6 +265,7 @@ class Watch:
         before = self._recent.newest(since + config.confirm_before)[: -len(fresh)]
         # The looks share the level (Bonferroni): a strong drift is confirmed at the first one.
         alpha = config.confirm_alpha / len(config.confirm_sizes)
+        told = str(self._suspicion["detector"])
         result = self._fitted.confirm(before, fresh, self._recent.newest(since), self._seed + self._index, alpha)
         figures: Evidence = {
             "auc": result.auc,
@@ -271,9 +281,18 @@ class Watch:
         if look + 1 < len(config.confirm_sizes) and not hopeless:
             self._suspicion = {**self._suspicion, "look": look + 1}
             return False, []
-        detector, evidence = str(self._suspicion["detector"]), _evidence(self._suspicion, figures)
+        if told == ClassifierBet.name:
+            figures["terms"] = self._moved_words()
+        evidence = _evidence(self._suspicion, figures)
         self._rearm()
-        return False, [self._alarm(exchange, AlarmKind.INPUT, detector, True, False, evidence, None, "dismissed")]
+        return False, [self._alarm(exchange, AlarmKind.INPUT, told, True, False, evidence, None, "dismissed")]
+
+    def _moved_words(self) -> list[str]:
+        """Words of the prompts that a suspicion came of, as the betting classifier has learned them."""
+        assert self._suspicion is not None and self._fitted is not None
+        rising = int(self._suspicion["rising"])
+        since = self._counted - int(self._suspicion["counted"])
+        return self._fitted.moved_words(self._recent.newest(since + rising)[:rising])
 
     def _rearm(self) -> None:
         """Back to watching with the same reference and no wealth; what came meanwhile is learned all the same."""
@@ -338,7 +357,7 @@ class Watch:
             "rebased": self._rebased,
             **(self._fitted.moving() if self._fitted else {"mewma": None, "bet": None}),
             "rewards": self._rewards.dump(),
-            "informers": {name: informer.dump() for name, informer in self._informers.items()},
+            **self._replies.dump(),
         }
 
     @classmethod
@@ -355,7 +374,7 @@ class Watch:
         watch._cap.load(moving["cap"])
         watch._suspicion, watch._rebased = moving["suspicion"], moving["rebased"]
         watch._rewards = RewardWatch.load(config, moving["rewards"])
-        watch._informers = {name: Informer.load(stored) for name, stored in moving["informers"].items()}
+        watch._replies = ReplyWatch.load(config, moving)
         watch._recent = Recent.load_parts(config.recent_size, parts)
         if moving["mewma"] is not None:  # else the stored fit is one that a rebase has ended
             watch._load_fitted(parts["fitted"], moving)

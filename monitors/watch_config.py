@@ -17,10 +17,12 @@ class WatchConfig(BaseModel):
     reference_size: Annotated[int, Field(ge=100, le=20_000)] = 1500
     """Prompts of quiet traffic that everything is compared with: fewer blind the detectors, more delay the start."""
     reference_span_s: Annotated[float, Field(ge=0.0, le=28 * 86400.0)] = 0.0
-    """Seconds that the reference must cover at least, thinned to ``reference_size``. 0: it is what came first, so that
-    the watch begins at once. Traffic whose mix follows the clock needs 86,400 (a day) or 604,800 (a week), with a
-    larger ``reference_size``: an hour that the reference has not seen looks like drift. Levels of rewards and
-    corrections are learned as long, and from a week on they follow the hour of the week."""
+    """Seconds that the reference must cover at least, thinned to ``reference_size``: an hour that it has not seen looks
+    like drift. 86,400, a day, keeps a daily cycle from raising alarms; 604,800, a week, with a larger
+    ``reference_size``, does so for weekends too: levels of rewards, corrections and errors follow the hour of the day,
+    then that of the week. So long nothing is watched: levels are learned over the same span, and after a promotion the
+    reference of prompts anew. 0, the default, takes what came first: traffic that is shown for minutes or replayed must
+    be watched at once. ``homeostat init`` writes a day, and the daemon says so while a reference covers less."""
     events_between_false_alarms: Annotated[float, Field(ge=1_000)] = 50_000
     """The deployment's one budget: mean events between confirmed alarms without drift, over all primary detectors."""
     events_between_suspicions: Annotated[float, Field(ge=500)] = 2_000

@@ -34,6 +34,7 @@ from deploy.power import Outlook
 from deploy.rollout import SECONDS, Phase, RolloutConfig
 from monitors.gate import GateResult
 from monitors.metrics import Metrics
+from monitors.season import HOUR_S
 from monitors.watch import Watch
 
 ACTOR: Final = "backtest"
@@ -138,11 +139,16 @@ class Replay:
     # ------------------------------------------------------------------------------------------------------ parts
 
     def _warm_up_from(self) -> float:
-        """Since when the detectors need the traffic: twice their reference, as the identity cap leaves some out."""
+        """Since when the detectors need the traffic: twice their reference, as the identity cap leaves some out, and an
+        hour more than it is to cover.
+        """
         wanted = 2 * self.config.monitors.reference_size
         with self.recorded.read() as read:
             before = exchanges.since(read, self.name, 0.0, self.window.from_s, wanted)
-        return before[0].received_at if before else self.window.from_s
+        if not before:
+            return self.window.from_s
+        span_s = self.config.monitors.reference_span_s
+        return min(before[0].received_at, self.window.from_s - span_s - HOUR_S) if span_s else before[0].received_at
 
     def _begin_due(self) -> None:
         """Follow a recorded rollout before the slice that may hold its first exchange."""

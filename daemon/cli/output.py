@@ -100,6 +100,9 @@ def status(found: Json) -> str:
     for replica in parts(found, "replicas"):
         models = ", ".join(replica.get("models") or []) or "no models"
         lines.append(f"replica     {replica['name']}  {'ready' if replica.get('ready') else 'NOT READY'}  {models}")
+    monitors = part(found, "monitors")
+    if monitors:
+        lines.append("; ".join([f"monitors    {monitors.get('phase')}", *map(str, monitors.get("notes") or [])]))
     lines += [f"{title:<11} {_pairs(part(found, title)) or '-'}" for title in ("counts", "lag")]
     for alarm in parts(found, "alarms")[:5]:
         state = "confirmed" if alarm.get("confirmed") else "suspected"

@@ -124,6 +124,8 @@ def daemon_config(home: Home, log: Json, base: Path, trainer_python: Path) -> Js
         "agent": {"replicas": [{"name": "replica-0", "url": home.server_url}]},
         "api": {"port": int(home.api_url.rsplit(":", 1)[1])},
         "trainer": {"python": str(trainer_python)},
+        # Minutes have no evening: the watch begins with what came first.
+        "monitors": {"reference_span_s": 0.0},
         "join": {"window_s": 60.0, "lateness_s": 1.0, "idle_s": 2.0},
         "cycle": {
             "min_labels": 1400,  # the hostile user's claims count as labels until selection drops them

@@ -9,7 +9,7 @@ from typing import Any, Final
 from daemon import cycle as policy
 from daemon.config import Config
 from daemon.cycle_standing import cause_of, standing_now
-from daemon.explain import asked
+from daemon.explain import asked, reference_words
 from daemon.explain.explanation import Decided, Explanation, Measure, Relation, Remedy, compare, span
 from daemon.store import Read, alarms, cycles
 from daemon.store import ledger as entries
@@ -105,7 +105,12 @@ def explain(read: Read, row: alarms.AlarmRow, config: Config, now: float) -> Exp
         measures=_measures(evidence),
         next=next_lines,
         can_do=(*can_do, *asked.remedies(read, row.alarm_id)),
-        notes=(*_notes(evidence), *_opened_again(read, row), *asked.notes(read, row.alarm_id)),
+        notes=(
+            *_notes(evidence),
+            *reference_words.of_alarm(evidence),
+            *_opened_again(read, row),
+            *asked.notes(read, row.alarm_id),
+        ),
     )
 
 

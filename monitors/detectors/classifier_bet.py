@@ -31,6 +31,9 @@ REFRESH = 16
 """Events between two refreshes of the weights: they cost as much as eight events."""
 KEPT = WINDOW + REFRESH
 """Newest prompts from which the state can be rebuilt exactly."""
+_RANKED = 1_000
+"""Newest prompts whose novelty is remembered: what is rated was asked a short while ago, and a rank costs a third of
+all that an exchange costs."""
 _SHRINK = 40.0
 """Prompts' worth of the reference mixed into the recent counts."""
 _FLOOR = 0.002
@@ -66,6 +69,8 @@ class ClassifierBet:
         self._frequency = np.maximum(counts / len(pairs), _FLOOR)
         self._without = np.maximum((counts - 1.0) / (len(pairs) - 1), _FLOOR)
         self.threshold = threshold
+        self._novelties: dict[str, float] = {}
+        """No state: what is not there is counted again."""
         self.reset()
 
     def reset(self) -> None:
@@ -84,7 +89,7 @@ class ClassifierBet:
         found = hashed_array(text, BUCKETS)
         if not len(found):
             return False
-        gains = one_log_gains(self._rank(found)) + one_log_gains(self.nearest.rank(found))
+        gains = one_log_gains(self._rank(found)) + one_log_gains(self._novelty(text, found))
         before = self._log_wealth
         self._risen = [1 if w <= 0.0 else n + 1 for w, n in zip(before, self._risen, strict=True)]
         self._log_wealth = [(w if w > 0.0 else 0.0) + gain for w, gain in zip(before, gains, strict=True)]
@@ -99,8 +104,18 @@ class ClassifierBet:
 
     def novelty_of(self, text: str) -> float | None:
         """Rank of a prompt's novelty among the reference, without betting; None for a text without words."""
+        known = self._novelties.get(text)
+        if known is not None:
+            return known
         found = hashed_array(text, BUCKETS)
-        return self.nearest.rank(found) if len(found) else None
+        return self._novelty(text, found) if len(found) else None
+
+    def _novelty(self, text: str, found: Grams) -> float:
+        """Kept, as the rank of a text is always the same."""
+        rank = self._novelties[text] = self.nearest.rank(found)
+        if len(self._novelties) > _RANKED:
+            del self._novelties[next(iter(self._novelties))]
+        return rank
 
     def learn(self, texts: Iterable[str]) -> None:
         """Learn prompts without betting on them."""
@@ -145,14 +160,15 @@ class ClassifierBet:
         return ranks
 
     def moved_words(self, texts: Iterable[str], count: int = 8) -> list[str]:
-        """The words and pairs of ``texts`` that speak most for the recent traffic: the explanation."""
+        """The words and pairs of ``texts`` that speak for the recent traffic, the clearest first: the explanation."""
         weighted = {
             gram: float(self._weights[bucket(gram, BUCKETS)])
             for text in texts
             for gram in word_grams(words(text))
             if "\x02" not in gram
         }
-        return sorted(weighted, key=lambda gram: (-weighted[gram], gram))[:count]
+        moved = [gram for gram, weight in weighted.items() if weight > 0.0]
+        return sorted(moved, key=lambda gram: (-weighted[gram], gram))[:count]
 
     def dump(self) -> dict[str, Any]:
         """JSON-able state, without the prompts: ``load`` is given the newest ``KEPT`` of them again."""

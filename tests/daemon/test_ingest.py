@@ -28,6 +28,7 @@ from daemon.stored_watch import RATED, REBASED
 from deploy.processes import Path as EvidencePath
 from deploy.rollout import Phase, RolloutConfig
 from monitors.alarms import Alarm, AlarmKind
+from monitors.coverage import Coverage
 from monitors.metrics import Metrics
 from streams.codec import encode_exchange, encode_feedback
 from streams.config import JoinConfig
@@ -71,6 +72,10 @@ class CountingWatch:
     ) -> list[Alarm]:
         self.rewards.append((exchange.exchange_id, reward))
         return []
+
+    @property
+    def coverage(self) -> Coverage:
+        return Coverage("watching", len(self.seen), 3, 86_400.0, 86_400.0, len(self.rewards), 1, True)
 
     def slice_now(self) -> None:
         return None

@@ -20,6 +20,7 @@ from daemon.residency import Residency
 from daemon.store import Store, Tx, buffers, cycles, exchanges, feedback, suspended
 from deploy.agent import Agent
 from monitors.alarms import Alarm, AlarmKind, SliceModel
+from monitors.coverage import Coverage
 from monitors.gate import GateReason, GateResult
 from streams.codec import Decoded, Origin
 from streams.events import DeadLetter, Exchange, Feedback, Trust
@@ -203,6 +204,11 @@ class CountingWatch:
     ) -> list[Alarm]:
         """Nothing to say."""
         return []
+
+    @property
+    def coverage(self) -> Coverage:
+        """A day."""
+        return Coverage("watching", len(self.seen), 1, 86_400.0, 86_400.0, 1, 1, True)
 
     def slice_now(self) -> SliceModel | None:
         """Everything."""

@@ -21,7 +21,7 @@ from monitors.features import BUCKETS, Features
 from monitors.grams import MAX_WORDS, bucket, hashed, hashed_array, words
 from monitors.identity_cap import IdentityCap
 from monitors.recent import Recent
-from tests.monitors.traffic import prompt
+from tests.monitors.traffic import desk, prompt
 
 
 def test_hashes_are_the_same_everywhere_and_forgive_form() -> None:
@@ -108,6 +108,20 @@ def bets(seed: int, count: int = 800) -> classifier_bet.ClassifierBet:
     rng = random.Random(seed)
     texts = [prompt(rng.choice("abcdef"), rng) for _ in range(count)]
     return classifier_bet.ClassifierBet(texts, [f"s{i}" for i in range(count)])
+
+
+@pytest.mark.slow
+def test_the_words_that_moved_are_those_of_the_newest_prompts() -> None:
+    detector, rng = bets(2, 300), random.Random(6)
+    newest = [prompt("new", rng) for _ in range(classifier_bet.WINDOW)]
+    assert detector.moved_words(newest) == [], "nothing came yet"
+    for text in newest:
+        detector.update(text)
+    moved = {word for gram in detector.moved_words(newest) for word in words(gram)}
+    known = {word for name in "abcdef" for pair in desk(name) for part in pair for word in part}
+    assert moved and not moved & known and moved & {w for pair in desk("new") for part in pair for w in part}
+    for text in (newest[0], newest[-1], prompt("a", rng)):
+        assert detector.novelty_of(text) == detector.nearest.rank(hashed_array(text, BUCKETS)), "remembered or not"
 
 
 @pytest.mark.slow

@@ -12,8 +12,9 @@ import pytest
 from monitors.detectors.esr import Esr, cautious_level
 from monitors.feedback_rate import FeedbackRate
 from monitors.level import Level
-from monitors.rewards_watch import Found, RewardWatch
+from monitors.rewards_watch import RewardWatch
 from monitors.season import WEEK_S, HourSums, Season, hour_of_week
+from monitors.signals import Found
 from monitors.watch_config import WatchConfig
 
 DAY = 86_400.0
@@ -43,15 +44,22 @@ def learned(seed: int, weeks: float = 1.0) -> Level:
     return level
 
 
-def test_a_week_tells_what_each_hour_adds_and_less_than_a_week_tells_nothing() -> None:
+def test_a_week_tells_what_each_hour_of_it_adds() -> None:
     level = learned(1, weeks=4.0)
     at = [hour * 3600.0 for hour in range(168)]
     errors = [level.mean + level.offset(t) - usual(t) for t in at]
     # 48 rewards an hour leave .06 each; drawing the days together halves it. One level would be .11 off.
     assert math.sqrt(sum(e * e for e in errors) / 168) < 0.045
     assert level.variance == pytest.approx(0.1827, abs=0.005), "about its hour; about the mean it would be .1944"
-    short = learned(1, weeks=0.9)
-    assert {short.offset(t) for t in at} == {0.0}
+
+
+def test_a_day_tells_what_the_hours_of_any_day_add_and_less_tells_nothing() -> None:
+    level = learned(1, weeks=0.9)
+    assert [level.offset(hour * 3600.0) for hour in range(24)] * 7 == [level.offset(h * 3600.0) for h in range(168)]
+    errors = [level.offset(hour * 3600.0) + 0.15 * math.cos(hour * math.pi / 12.0) for hour in range(24)]
+    assert math.sqrt(sum(e * e for e in errors) / 24) < 0.06, "flat it would be .106 off"
+    short = learned(1, weeks=0.14)
+    assert {short.offset(hour * 3600.0) for hour in range(168)} == {0.0}
 
 
 def test_rewards_that_do_not_follow_the_clock_have_one_level() -> None:

@@ -44,7 +44,7 @@ def test_a_daily_cycle_does_not_alarm_and_a_new_desk_within_it_does() -> None:
     config = WatchConfig(reference_size=1200, reference_span_s=DAY)
     watch = Watch(config, seed=1)
     feed(watch, days(0.0, 1.01, 1))
-    assert watch.phase == "watching"
+    assert watch.phase == "watching" and not watch.coverage.short and watch.coverage.covers_s >= DAY
     assert not any(alarm.acts for alarm in feed(watch, days(1.01, 2.0, 2)))
     told = [alarm for alarm in feed(watch, days(3.01, 0.4, 3, new=0.5)) if alarm.acts]
     assert len(told) == 1 and told[0].cause == "new_inputs"
@@ -54,7 +54,8 @@ def test_a_daily_cycle_does_not_alarm_and_a_new_desk_within_it_does() -> None:
 def test_a_reference_of_one_morning_takes_the_evening_for_drift() -> None:
     """The same traffic without the span: what the setting is for."""
     watch = Watch(WatchConfig(reference_size=400), seed=1)
-    assert any(alarm.acts for alarm in feed(watch, days(0.0, 1.0, 1)))
+    (told, *_) = (alarm for alarm in feed(watch, days(0.0, 1.0, 1)) if alarm.acts)
+    assert watch.coverage.short and told.evidence["reference_s"] == pytest.approx(399 / A_DAY * DAY), "it says so"
 
 
 def test_blocks_keep_hours_and_sessions_together() -> None:
@@ -79,6 +80,15 @@ def test_the_worst_hour_sets_the_level() -> None:
     calm = level(tops, starts, 100, 1_000.0)
     assert calm == pytest.approx(1.31, abs=0.15)  # the .905 quantile of the normal
     assert level(tops + 3.0 * (starts == 2), starts, 100, 1_000.0) == pytest.approx(calm + 3.0, abs=0.2)
+
+
+def test_a_watch_that_warms_up_says_how_far_it_is_and_is_not_short() -> None:
+    watch = Watch(WatchConfig(reference_size=400, reference_span_s=DAY), seed=1)
+    feed(watch, days(0.0, 0.5, 1))
+    seen = watch.coverage
+    assert (seen.phase, seen.prompts, seen.prompts_wanted, seen.short) == ("warming", 800, 400, False)
+    assert seen.covers_s == pytest.approx(799 / A_DAY * DAY) and seen.wanted_s == DAY and not seen.rewards_watched
+    assert Watch.load(WatchConfig(reference_size=400, reference_span_s=DAY), watch.dump()).coverage == seen
 
 
 def test_warming_waits_for_the_span_and_thins_by_whole_sessions() -> None:

@@ -101,6 +101,15 @@ def test_restore_between_a_rebase_and_a_full_reference() -> None:
     assert watch.phase != "warming" and again.dump() == watch.dump()
 
 
+@pytest.mark.slow
+def test_a_fit_that_was_stored_without_its_span_loads_and_has_that_of_its_prompts() -> None:
+    parts = json_round(Watch.load(SMALL, quiet_blob()).dump_parts())
+    older = json.loads(parts["fitted"])
+    covers = older.pop("covers_s")
+    again = Watch.load_parts(SMALL, {**parts, "fitted": json.dumps(older).encode()})
+    assert again.coverage.covers_s == covers > 0.0
+
+
 def json_round(parts: dict[str, bytes]) -> dict[str, bytes]:
     """What a store would give back."""
     return {name: json.dumps(json.loads(blob), separators=(",", ":")).encode() for name, blob in parts.items()}

@@ -1,27 +1,49 @@
 # pyright: basic
-"""Rewards that fall from .80: e-SR against ADWIN and PageHinkley at the same measured time to a false alarm."""
+"""Rewards that fall from .80: e-SR against ADWIN and PageHinkley at the same measured time to a false alarm.
+
+Twice: with the usual level known as the product knows it by default, and known well, from 2,000 rewards.
+"""
 
 from __future__ import annotations
 
 import math
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from river.drift import ADWIN, PageHinkley
 
 from monitors.detectors.esr import Esr, cautious_level
+from monitors.watch_config import WatchConfig
 from tests.bench.drift_parts.bars import Bars
 from tests.bench.drift_parts.delays import Delays, Traces, between, firsts, number, thresholds
 
 USUAL = 0.80
 BARS = {0.75: 300, 0.70: 105, 0.60: 46}
-REFERENCE, QUIET, ONSET, HORIZON = 2_000, 6_000, 300, 3_000
-ERRORS, CLUMPING = 1.0, 1.5
-"""Standard errors of caution about the usual level, with 2,000 rewards to know it by."""
+QUIET, ONSET, HORIZON = 6_000, 300, 3_000
 DELTAS = (0.3, 0.1, 0.03, 0.01, 0.002)
 HEIGHTS = (10.0, 20.0, 30.0, 40.0, 50.0)
 RIVAL_RUNS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """How the usual level is known."""
+
+    name: str
+    reference: int
+    """Rewards that it is estimated from."""
+    errors: float
+    """Standard errors of caution."""
+
+
+_DEFAULT: Final = WatchConfig()
+KNOWN: Final = (
+    Knowledge("by default", _DEFAULT.reward_reference, _DEFAULT.reward_errors),
+    Knowledge("level known well", 2_000, 1.0),
+)
 
 
 def rewards(mean: float, onset: int, length: int, seed: int) -> list[float]:
@@ -30,11 +52,12 @@ def rewards(mean: float, onset: int, length: int, seed: int) -> list[float]:
     return [float(rng.random() < (USUAL if index < onset else mean)) for index in range(length)]
 
 
-def detector(seed: int, threshold: float = math.inf) -> Esr:
+def detector(known: Knowledge, seed: int, threshold: float = math.inf) -> Esr:
     """As the watch makes it, from a reference of its own."""
-    seen = rewards(USUAL, REFERENCE, REFERENCE, 10**6 + seed)
-    mean = sum(seen) / REFERENCE
-    return Esr("fall", cautious_level(mean, mean * (1 - mean), REFERENCE, "fall", ERRORS, CLUMPING), threshold)
+    count = known.reference
+    mean = sum(rewards(USUAL, count, count, 10**6 + seed)) / count
+    cautious = cautious_level(mean, mean * (1 - mean), count, "fall", known.errors, _DEFAULT.reward_clumping)
+    return Esr("fall", cautious, threshold)
 
 
 def first(values: Sequence[float], tells: Callable[[float], bool], onset: int) -> float:
@@ -45,10 +68,10 @@ def first(values: Sequence[float], tells: Callable[[float], bool], onset: int) -
     return math.inf
 
 
-def _quiet(streams: int) -> Traces:
+def _quiet(known: Knowledge, streams: int) -> Traces:
     traces = np.zeros((streams, QUIET))
     for row in range(streams):
-        fall = detector(row)
+        fall = detector(known, row)
         for index, value in enumerate(rewards(USUAL, QUIET, QUIET, row)):
             fall.update(value)
             traces[row, index] = fall.statistic
@@ -88,30 +111,36 @@ def _tuned(
 
 def table(bars: Bars, mean_events: float, streams: int, runs: int) -> None:
     """All falls."""
-    traces = _quiet(streams)
-    levels, found = thresholds({"esr": traces}, mean_events)
-    own = between(firsts(traces, mean_events), QUIET)
-    print(f"rewards: e-SR at the measured {levels['esr']:,.0f}: one in {found}; at its own {mean_events:,.0f}: {own}")
-    rival_streams = min(streams, 40)
+    for known in KNOWN:
+        _own(bars, known, mean_events, streams, runs)
+    few = min(streams, RIVAL_RUNS)
     rivals = {
-        "ADWIN": (_adwin, _tuned(_adwin, DELTAS, mean_events, rival_streams)),
-        "PageHinkley": (_page, _tuned(_page, HEIGHTS, mean_events, rival_streams)),
+        "ADWIN": (_adwin, _tuned(_adwin, DELTAS, mean_events, few)),
+        "PageHinkley": (_page, _tuned(_page, HEIGHTS, mean_events, few)),
     }
-    for mean, most in BARS.items():
-        seen = [
-            first(
-                rewards(mean, ONSET, ONSET + HORIZON, 10**5 + row), detector(10**5 + row, levels["esr"]).update, ONSET
-            )
-            for row in range(runs)
-        ]
-        delays = Delays([d for d in seen if d > 0], sum(d < 0 for d in seen))
-        bars.delay(f"reward .80 -> {mean:.2f}", delays, most, 0.05, found.mean)
+    for mean in BARS:
         shown: list[str] = []
         for name, (make, setting) in rivals.items():
-            theirs = [
-                first(rewards(mean, ONSET, ONSET + HORIZON, 10**5 + row), make(setting), ONSET)
-                for row in range(RIVAL_RUNS)
-            ]
-            kept = Delays([d for d in theirs if d > 0], sum(d < 0 for d in theirs))
-            shown.append(f"{name} ({setting:g}) {number(kept.median)} (missed {kept.missed:.2f})")
-        print(f"{'':40} against {', '.join(shown)}", flush=True)
+            theirs = _delays(mean, RIVAL_RUNS, lambda _row, make=make, setting=setting: make(setting))
+            shown.append(f"{name} ({setting:g}) {number(theirs.median)} (missed {theirs.missed:.2f})")
+        print(f"{f'reward .80 -> {mean:.2f}, rivals':40} {', '.join(shown)}", flush=True)
+
+
+def _own(bars: Bars, known: Knowledge, mean_events: float, streams: int, runs: int) -> None:
+    """e-SR with the level known in one way."""
+    traces = _quiet(known, streams)
+    levels, found = thresholds({"esr": traces}, mean_events)
+    own = between(firsts(traces, mean_events), QUIET)
+    print(
+        f"rewards, {known.name} (from {known.reference:,} rewards, {known.errors:g} standard errors off): "
+        f"e-SR at the measured {levels['esr']:,.0f}: one in {found}; at its own {mean_events:,.0f}: {own}"
+    )
+    for mean, most in BARS.items():
+        delays = _delays(mean, runs, lambda row: detector(known, 10**5 + row, levels["esr"]).update)
+        bars.delay(f"reward .80 -> {mean:.2f}, {known.name}", delays, most, 0.05, found.mean)
+
+
+def _delays(mean: float, runs: int, make: Callable[[int], Callable[[float], bool]]) -> Delays:
+    """Delays of detectors that are made anew for each row."""
+    seen = [first(rewards(mean, ONSET, ONSET + HORIZON, 10**5 + row), make(row), ONSET) for row in range(runs)]
+    return Delays([d for d in seen if d > 0], sum(d < 0 for d in seen))

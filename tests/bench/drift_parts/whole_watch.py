@@ -25,8 +25,14 @@ BARS = {0.5: 115, 0.25: 285, 0.1: 1_100}
 """Exchanges from the onset to the confirmed alarm with its slice: what MEWMA and a classifier took before novelty."""
 MISSED = {0.5: 0.0, 0.25: 0.12, 0.1: 0.5}
 COST_BAR = 150.0
-_TIMED, _AT_ONCE = 500, 100
-"""Quiet exchanges that are timed, and how many between two looks at the reference loop."""
+_TIMED, _AT_ONCE, _LATER = 500, 100, 200
+"""Quiet exchanges that are timed, how many between two looks at the reference loop, and how many later a rating comes.
+"""
+REPLY = (
+    "Open the settings, choose the page with your cards and press the button at its end. We then send a letter with "
+    "a code, which you type in on the same page. It is valid for ten days; after that please order another one there."
+)
+"""As long as replies are: refusals are looked for in their first 200 characters."""
 FOREIGN, FOREIGN_BAR = 0.2, 285
 """Share of the prompts that come in another language, and exchanges until the alarm, as for a quarter of a new desk."""
 RATED, RIGHT, CORRECTED = 0.4, 0.85, 0.5
@@ -44,7 +50,7 @@ class Run:
     recall: float = 0.0
     outside: float = 0.0
     cost: list[float] = field(default_factory=list[float])
-    """Microseconds of CPU an exchange, of each hundred."""
+    """Microseconds of CPU an exchange with the ratings that come meanwhile, of each hundred."""
     steps: list[float] = field(default_factory=list[float])
     """The same in steps of the reference loop, which ran before and after."""
 
@@ -60,19 +66,29 @@ def _traffic(world: DeskWorld, share: float, count: int, first: int, seed: int) 
             desk = world.new_desks[0] if rng.random() < share else rng.choice(list(world.old_desks))
         left -= 1
         text = world.ask(desk, rng).text
-        yield exchange(index, text, f"s{first}-{session}", f"u{who}"), desk
+        yield exchange(index, text, f"s{first}-{session}", f"u{who}", REPLY), desk
 
 
 def new_desk(world: DeskWorld, share: float, seed: int) -> Run:
     """A desk never seen takes a share of the traffic."""
     watch, run = Watch(WatchConfig(), seed), Run()
     quiet = [event for event, _ in _traffic(world, 0.0, QUIET, 0, seed)]
-    for event in quiet[:-_TIMED]:
-        run.false += sum(alarm.acts for alarm in watch.observe_exchange(event))
+    rng = random.Random(f"rated/{seed}")
+    rated = [rng.random() < RATED for _ in quiet]
+    right = [float(rng.random() < RIGHT) for _ in quiet]
+
+    def both(at: int) -> int:
+        """An exchange, and the rating of an older one where there is one; alarms that act."""
+        found = watch.observe_exchange(quiet[at])
+        old = at - _LATER
+        if old >= 0 and rated[old]:
+            found = [*found, *watch.observe_reward(quiet[old], right[old], corrected=right[old] == 0.0)]
+        return sum(alarm.acts for alarm in found)
+
+    run.false += sum(both(at) for at in range(QUIET - _TIMED))
     for first in range(QUIET - _TIMED, QUIET, _AT_ONCE):
         before, begun = step_ns(), time.thread_time()
-        for event in quiet[first : first + _AT_ONCE]:
-            run.false += sum(alarm.acts for alarm in watch.observe_exchange(event))
+        run.false += sum(both(at) for at in range(first, first + _AT_ONCE))
         run.cost.append((time.thread_time() - begun) / _AT_ONCE * 1e6)
         run.steps.append(run.cost[-1] * 1e3 / (0.5 * (before + step_ns())))
     for passed, (event, _) in enumerate(_traffic(world, share, HORIZON, QUIET, seed)):
@@ -153,9 +169,12 @@ def table(bars: Bars, seeds: int) -> None:
     false = sum(run.false for run in everything)
     bars.line("own world, false alarms", f"{false} in {len(everything) * QUIET:,} exchanges", "0", false == 0)
     costs, steps = ([c for run in everything for c in getattr(run, name)] for name in ("cost", "steps"))
-    cost = min(costs)
-    figure = f"{cost:.0f} microseconds (median {median(costs):.0f}; {median(steps):,.0f} steps of the reference loop)"
-    bars.line("cost of an exchange, all monitors", figure, f"<= {COST_BAR:.0f}", cost <= COST_BAR)
+    cost = median(costs)
+    figure = (
+        f"median {cost:.0f} microseconds (least {min(costs):.0f}; {median(steps):,.0f} steps of the reference loop)"
+    )
+    name = f"cost of an exchange, {RATED:.0%} of them rated"
+    bars.line(name, figure, f"<= {COST_BAR:.0f}", cost <= COST_BAR)
     for language in ("es", "pl"):
         told = [new_language(world, language, n) for n, world in enumerate(worlds)]
         delays = Delays([d for d, _, _ in told if d > 0], sum(d <= 0 for d, _, _ in told))

@@ -177,6 +177,20 @@ def test_alarms_name_their_statistics_and_what_became_of_them(api: TestClient, s
     assert told(api, "a1")["next"] == ["Answered by c1."]
 
 
+def test_an_alarm_against_less_than_a_day_says_what_else_it_may_be(api: TestClient, store: Store) -> None:
+    with store.begin() as tx:
+        alarms.insert_new(
+            tx,
+            [
+                alarm("a1", evidence={"reference_s": 3.0 * 3600.0}),
+                alarm("a2", evidence={"reference_s": 86_400.0}),
+                alarm("a3"),
+            ],
+        )
+    said = "the reference covers 3 h: a daily cycle can look like this; monitors.reference_span_s"
+    assert [said in told(api, name)["notes"] for name in ("a1", "a2", "a3")] == [True, False, False]
+
+
 def test_a_collecting_cycle_shows_its_labels_and_a_stopped_one_its_reason(api: TestClient, store: Store) -> None:
     with store.begin() as tx:
         exchange_rows.insert_new(tx, [exchange(n, received_at=NOW - 50.0) for n in range(4)])

@@ -68,6 +68,8 @@ def test_a_config_beside_a_server_works_as_it_is(tmp_path: Path, server: str) ->
     assert gateway.log.kind == "kafka" and gateway.control_token_file.exists()
     assert Models.asked == [("GET", "/v1/models")]
     assert all("knows the base as" not in note for note in written.notes)
+    assert config.monitors.reference_span_s == 86_400.0, "an evening is not to look like drift"
+    assert "604,800, a week" in " ".join(written.config.read_text().replace("# ", "").split())
 
 
 def test_an_existing_config_is_kept_unless_forced(tmp_path: Path) -> None:
