@@ -17,7 +17,7 @@ from typing import Any, Final
 from adapters.base_shape import BaseShape
 from adapters.job import JobReport
 from adapters.registry import Registry
-from daemon import approval, freeze, ledger, rollback
+from daemon import approval, freeze, freeze_record, ledger, rollback
 from daemon.adoption import adopt, reconcile_intents
 from daemon.api.ports import By, Json, Readiness
 from daemon.config import Config
@@ -90,6 +90,7 @@ class Controller:
         self._holding = Holding(hold, parts.store, parts.routing, self._name, identity, parts.clock)
         wait_s = parts.config.rollout.champion_wait_s
         self._stand_in = StandIn(parts.store, parts.routing, self._name, wait_s, parts.clock)
+        self._frozen = freeze_record.FreezeRecord(parts.store, self._name, parts.config.cycle.freeze_after, parts.clock)
         self._residents = Residents(parts.residency, parts.store, self._name, parts.troubles, parts.clock)
 
     # ------------------------------------------------------------------------------------------------ ticking
@@ -114,9 +115,9 @@ class Controller:
     def _show(self) -> None:
         """Gauges of what this tick saw."""
         with self._p.store.read() as read:
-            row = rollouts.active(read, self._name)
+            row, frozen = rollouts.active(read, self._name), freeze_record.load(read) is not None
         routing, observed = self._p.routing, self._p.ingest.observed()
-        set_gauges(self._p.metrics, row, observed, self._seen, self._standing, routing.route, routing.epoch)
+        set_gauges(self._p.metrics, row, observed, self._seen, self._standing, routing.route, routing.epoch, frozen)
 
     @property
     def _acts(self) -> bool:
@@ -144,6 +145,7 @@ class Controller:
         self._rate()
         self._stand_in.tick(self._standing, self._seen, generation)
         self._holding.tick(self._standing.accepted, self._seen, paused, generation)
+        self._frozen.tick()
         p.learning.tick(self._standing.champion, paused, row is not None)
 
     def _restore_route(self) -> None:
@@ -370,19 +372,21 @@ class Controller:
     def _set_paused(self, by: By, paused: bool) -> Json:
         now, reason = self._p.clock(), "asked_by_person"
         with self._p.store.begin() as tx:
-            found, most = freeze.rollbacks(tx, self._name), self._p.config.cycle.freeze_after
-            lifts = not paused and found >= most
+            held = freeze_record.settle(tx, self._name, self._p.config.cycle.freeze_after, now)
+            found = freeze.rollbacks(tx, self._name)
+            lifts = not paused and held is not None
             if lifts:
                 if not by.reason.strip():
                     message = f"{found} rollbacks in a row froze the deployment: resume with --reason to lift that"
                     raise Refused("reason_needed", message)
-                freeze.lift(tx, self._name, now)
-                reason = "freeze_lifted"
+                freeze_record.lift(tx, self._name, now)
+                reason = freeze_record.LIFTED
             states.put(tx, PAUSED, b"1" if paused else b"0", now)
             kind, data = "pause" if paused else "resume", {"rollbacks": found} if found else {}
             name, actor = self._name, by.actor
             ledger.append(tx, name, kind, name, reason, actor=actor, at=now, data=data, note=by.reason)
-        return {"paused": paused, "frozen": not lifts and found >= most, "rollbacks_forgotten": found if lifts else 0}
+        frozen = held is not None and not lifts
+        return {"paused": paused, "frozen": frozen, "rollbacks_forgotten": found if lifts else 0}
 
     def _refresh_quietly(self, target: str | None) -> None:
         try:

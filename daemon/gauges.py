@@ -27,8 +27,10 @@ def set_gauges(
     standing: Standing,
     route: Route | None,
     epoch: int,
+    frozen: bool,
 ) -> None:
-    """Set every gauge of rollout, route and replicas."""
+    """Set every gauge of rollout, route, replicas and freeze."""
+    metrics.frozen.set(frozen)
     if row is None:
         set_shadow(metrics, Shadow())
     metrics.rollout_active.set(row is not None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from daemon import label_requests
+from daemon import freeze_record, label_requests
 from daemon.api.looks import alarm_view
 from daemon.config import Config
 from daemon.explain import reference_words
@@ -33,6 +33,7 @@ def status(
             "deployment": name,
             "mode": config.mode,
             "paused": states.get(read, "paused") == b"1",
+            "freeze": _freeze(freeze_record.load(read)),
             "champion": standing.champion,
             "kinds": _kinds(read, standing, row),
             "previous": standing.previous,
@@ -56,6 +57,10 @@ def _kinds(read: Read, standing: Standing, row: rollouts.Rollout | None) -> dict
     candidate = None if row is None else row.candidate
     found = (versions.get(read, v) for v in {standing.champion, standing.identity, candidate, *standing.targets} if v)
     return {version.version: version.kind for version in found if version is not None}
+
+
+def _freeze(holds: freeze_record.Freeze | None) -> Json | None:
+    return None if holds is None else holds.model_dump(mode="json") | {"resume": "homeostat resume --reason …"}
 
 
 def _request(request: label_requests.LabelRequest) -> Json:

@@ -137,6 +137,11 @@ class Metrics:
             "1 while another version serves because no replica has the champion.",
             registry=to,
         )
+        self.frozen = Gauge(
+            "homeostat_deployment_frozen",
+            "1 while rollbacks in a row let no cycle start, until a person resumes.",
+            registry=to,
+        )
         self.route_epoch = Gauge("homeostat_route_epoch", "Epoch of the route in force.", registry=to)
 
     def _training(self, to: CollectorRegistry) -> None:

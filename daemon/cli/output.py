@@ -77,6 +77,7 @@ def status(found: Json) -> str:
     route = part(found, "route")
     lines = [
         f"deployment  {found.get('deployment')}   mode {found.get('mode')}{'   PAUSED' if found.get('paused') else ''}",
+        *_freeze(part(found, "freeze")),
         f"champion    {_version(found, 'champion')}   previous {_version(found, 'previous')}",
         f"route       epoch {cell(route.get('epoch'))}  control {cell(route.get('control'))}  candidate "
         f"{cell(route.get('candidate'))}  share {cell(route.get('share'))}",
@@ -110,6 +111,17 @@ def status(found: Json) -> str:
             f"alarm       {cell(alarm.get('at'), 'at')}  {alarm.get('kind')}  {alarm.get('detector')}  {state}"
         )
     return "\n".join(lines)
+
+
+def _freeze(freeze: Json) -> list[str]:
+    if not freeze:
+        return []
+    pairs = zip(freeze["rollouts"], freeze["reasons"], strict=True)
+    named = ", ".join(f"{rollout} {reason}" for rollout, reason in pairs)
+    return [
+        f"FROZEN      since {cell(freeze['since'], 'since_at')}: {freeze['rollbacks']} rollbacks in a row ({named})",
+        f"            no cycle starts by itself until: {freeze['resume']}",
+    ]
 
 
 def _learning(cycle: Json, rollout: Json) -> list[str]:

@@ -21,6 +21,7 @@ ALERTS = {
     "CanaryNoData",
     "ReplicaUnverified",
     "ChampionAway",
+    "DeploymentFrozen",
     "RollbackFailed",
     "TrainerFailing",
     "KillQueryBlind",
@@ -46,7 +47,7 @@ def test_every_alert_is_there_and_has_a_unit_test() -> None:
     assert {rule["alert"] for rule in rules} == ALERTS
     assert all({"summary", "action"} == set(rule["annotations"]) for rule in rules)
     pages = {r["alert"] for r in rules if r["labels"]["severity"] == "page"}
-    assert pages == {"RollbackFailed", "ChampionAway"}
+    assert pages == {"RollbackFailed", "ChampionAway", "DeploymentFrozen"}
     tests = yaml.safe_load((RULES / "alerts_test.yaml").read_text())["tests"]
     firing = {t["alertname"] for case in tests for t in case["alert_rule_test"] if t["exp_alerts"]}
     assert firing == ALERTS
