@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from daemon.live_evidence import InSlice
 from daemon.outlook import outlook
 from daemon.power_table import Assumed, power_table
 from daemon.store import Store, cycles, exchanges, feedback
@@ -48,6 +49,10 @@ def record(store: Store, ages: list[float], rated: int, trust: Trust = Trust.TOK
 
 def expected(store: Store, began: float = 0.0, new: float | None = 0.4, old: float | None = -0.01) -> Outlook:
     return outlook(store, "support", cycle(began, slice=None), gated(new, old), NOW, MATURITY_S)
+
+
+def about_refunds(_slice: object) -> InSlice:
+    return lambda prompt: prompt.startswith("refund")
 
 
 def test_rates_and_variance_are_those_that_power_shows(store: Store) -> None:
@@ -108,7 +113,7 @@ def test_without_traffic_nothing_is_in_reach(store: Store) -> None:
 def test_the_share_of_the_slice_is_that_of_new_sessions_since_the_cycle_began(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daemon.outlook.membership", lambda _slice: lambda prompt: prompt.startswith("refund"))
+    monkeypatch.setattr("daemon.outlook.membership", about_refunds)
     record(store, [2000.0 + n for n in range(300)], rated=0)
     refund = (Message(role="user", content="refund please"),)
     new = [

@@ -115,12 +115,14 @@ def moments(world: World, config: RolloutConfig, runs: int, units: int) -> tuple
 @pytest.mark.slow
 @pytest.mark.parametrize(("preset", "gain"), [("strict", 0.2), ("balanced", 0.1), ("balanced", 0.2), ("fast", 0.2)])
 def test_steps_come_when_simulated_rollouts_take_them(preset: Preset, gain: float) -> None:
-    """Rated at once, so that nothing matures; probation is let go on."""
+    """Rated at once, so that nothing matures; probation is let go on. Where a gain on the slice and a loss ruled out
+    over all are as hard to show (balanced), waiting for both takes a sixth longer than for either.
+    """
     config = RolloutConfig(preset=preset, maturity_s=1e-6, lateness_s=0.0, probation_units=10**9)
     world = World(control=0.5, slice_share=0.5, effect_in_slice=gain)
     expected = forecast(Outlook(0.5 * gain, gain, 0.5, 0.25, 1.0), config)
     total = expected.units_small + expected.units_half
-    half, probation = moments(world, config, 80, int(1.3 * total) + 50)
+    half, probation = moments(world, config, 120, int(1.6 * total))
     assert half == pytest.approx(expected.units_small, rel=0.25)
     assert probation == pytest.approx(total, rel=0.25)
 
