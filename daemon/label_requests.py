@@ -106,7 +106,7 @@ def for_rollout(forecast: Forecast, outlook: Outlook, config: RolloutConfig) -> 
     number of them suffices.
     """
     units = forecast.units_small + forecast.units_half
-    time = config.deadline_s - 2.0 * (config.maturity_s + config.lateness_s)
+    time = config.deadline_s - forecast.waits_s
     if not math.isfinite(units) or time <= 0.0:
         return None
     return max(math.ceil(units - outlook.units_per_s * time), 1)

@@ -1,4 +1,4 @@
-"""Units and hours to each verdict, before anyone starts a canary: the one place that asks ``deploy.power``. Pure."""
+"""Units and hours to each verdict, before anyone starts a canary: ``deploy.power`` as rows to show. Pure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from daemon.traffic_rates import Rates
-from deploy.guards import REWARD_WEIGHT
-from deploy.power import Outlook, forecast, units_to_verdict
+from deploy.power import Outlook, forecast, units_to_harm
 from deploy.rollout import RolloutConfig
+from deploy.rollout_config import PRESETS, Preset
+from monitors.bets import VARIANCE_MAX
 
 EFFECTS: Final = (0.02, 0.05, 0.1, 0.2)
 """Differences of mean reward to show when none is asked for: from hardly visible to plain."""
-WORST_VARIANCE: Final = 0.25
+WORST_VARIANCE: Final = VARIANCE_MAX
 """Of a reward in [0, 1]: half of the thumbs up, half down."""
 
 Json = dict[str, Any]
@@ -36,6 +37,17 @@ class Assumed:
         """Sessions with feedback an hour, both arms."""
         return self.sessions_per_hour * self.feedback_rate
 
+    def outlook(self, gain_in_slice: float, gain_outside: float = 0.0) -> Outlook:
+        """What a candidate with these gains may expect of such traffic."""
+        return Outlook(
+            gain_overall=gain_in_slice * self.slice_share + gain_outside * (1.0 - self.slice_share),
+            gain_in_slice=gain_in_slice,
+            slice_share=self.slice_share,
+            reward_variance=self.reward_variance,
+            units_per_s=self.units_per_hour / 3600.0,
+            sessions_per_s=self.sessions_per_hour / 3600.0,
+        )
+
 
 def assumed(
     sessions_per_hour: float | None, feedback_rate: float | None, slice_share: float, seen: Rates | None
@@ -52,6 +64,15 @@ def assumed(
         slice_share,
         "given" if complete else "recent_traffic",
     )
+
+
+def under(config: RolloutConfig, preset: Preset | None) -> RolloutConfig:
+    """The policy with another preset: what its own preset did not set stays. None: as it is."""
+    if preset is None:
+        return config
+    before = PRESETS[config.preset]
+    given = {k: v for k, v in config.model_dump(exclude_unset=True).items() if k not in before or before[k] != v}
+    return RolloutConfig.model_validate({**given, "preset": preset})
 
 
 def power_table(basis: Assumed, effects: Sequence[float], shares: Sequence[float], config: RolloutConfig) -> Json:
@@ -74,6 +95,7 @@ def power_table(basis: Assumed, effects: Sequence[float], shares: Sequence[float
             "source": basis.source,
         },
         "policy": {
+            "preset": config.preset,
             "alpha": config.alpha,
             "alpha_promote": config.promotion_alpha,
             "margin_small": config.margin_small,
@@ -88,25 +110,26 @@ def power_table(basis: Assumed, effects: Sequence[float], shares: Sequence[float
 
 def _row(basis: Assumed, effect: float, config: RolloutConfig) -> Json:
     """A candidate that is better by ``effect`` where it can change anything, and one that is worse by as much."""
-    overall = effect * basis.slice_share
-    outlook = Outlook(overall, effect, basis.slice_share, basis.reward_variance, basis.units_per_hour / 3600.0)
+    outlook, hourly = basis.outlook(effect), basis.units_per_hour
     expected = forecast(outlook, config)
-    # Rewards alone must carry the weighted harm evidence, while its other parts stand at 1.
-    alone = REWARD_WEIGHT / (config.harm_threshold - (1.0 - REWARD_WEIGHT))
-    harm = units_to_verdict(overall, basis.reward_variance, config.share_small, alone)
-    hourly = basis.units_per_hour
-    wait = (config.maturity_s + config.lateness_s) / 3600.0
+    harm, harm_half = (
+        units_to_harm(outlook.gain_overall, outlook.reward_variance, share, config)
+        for share in (config.share_small, config.share_half)
+    )
+    small = _hours(expected.units_small, hourly, (config.maturity_s + config.lateness_s) / 3600.0)
     return {
         "effect": effect,
         "share_small": config.share_small,
         "units_small": _finite(expected.units_small),
-        "hours_small": _hours(expected.units_small, hourly, wait),
+        "hours_small": small,
         "units_half": _finite(expected.units_half),
-        "hours_half": _hours(expected.units_half, hourly, wait),
+        "hours_half": None if small is None else _finite((expected.seconds - expected.probation_s) / 3600.0 - small),
         "hours_promoted": _finite(expected.seconds / 3600.0) if hourly > 0.0 else None,
         "reaches_deadline": hourly > 0.0 and expected.reaches(config.deadline_s),
         "units_harm": _finite(harm),
         "hours_harm": _hours(harm, hourly, 0.0),
+        "units_harm_half": _finite(harm_half),
+        "hours_harm_half": _hours(harm_half, hourly, 0.0),
     }
 
 

@@ -64,6 +64,11 @@ class ManyRollouts:
         return self._shares[self.phase]
 
     @property
+    def units_in_phase(self) -> Floats:
+        """Units assigned since each run's phase began."""
+        return self.assigned - self._since
+
+    @property
     def live(self) -> Bools:
         """Runs without an end."""
         return self.phase < _LIVE
@@ -116,7 +121,7 @@ class ManyRollouts:
         passed = going & (self.phase == _SMALL) & enough & (self._small_e >= self._promote_bound)
         better = (self._slice_e >= self._promote_bound) & (self._half_e >= self._promote_bound)
         proved = going & (self.phase == _HALF) & enough & better
-        ended = going & (self.phase == _PROBATION) & (self.assigned - self._since >= config.probation_units)
+        ended = going & (self.phase == _PROBATION) & (self.units_in_phase >= config.probation_units)
         moves = (
             (harmed, _ROLLED_BACK),
             (void, _INCONCLUSIVE),

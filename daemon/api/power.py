@@ -8,9 +8,10 @@ from fastapi import APIRouter, HTTPException, Query, Request
 
 from daemon.api.access import Reader, state
 from daemon.api.ports import Json
-from daemon.power_table import assumed, power_table
+from daemon.power_table import assumed, power_table, under
 from daemon.promotion_budget import next_config
 from daemon.traffic_rates import recent_rates
+from deploy.rollout_config import Preset
 
 router = APIRouter(prefix="/api/v1", tags=["power"])
 Share = Annotated[float, Query(gt=0, lt=1)]
@@ -25,16 +26,17 @@ def power(
     slice_share: Annotated[float, Query(gt=0, le=1)] = 1.0,
     effect: Annotated[list[Share] | None, Query(max_length=20)] = None,
     share: Annotated[list[Share] | None, Query(max_length=20)] = None,
+    preset: Preset | None = None,
 ) -> Json:
-    """Expected units and hours to each verdict of a rollout that began now; 409 where traffic is needed and none came.
+    """Median units and hours to each verdict of a rollout that began now; 409 where traffic is needed and none came.
 
-    What is not given is taken from the newest traffic.
+    What is not given is taken from the newest traffic, or the config.
     """
     found = state(request)
     now = found.clock()
     with found.store.read() as read:
-        seen = recent_rates(read, found.deployment, now)
-        policy = next_config(read, found.deployment, found.config.rollout, now)
+        policy = next_config(read, found.deployment, under(found.config.rollout, preset), now)
+        seen = recent_rates(read, found.deployment, now, policy.maturity_s)
     basis = assumed(sessions_per_hour, feedback_rate, slice_share, seen)
     if basis is None:
         message = "no traffic came in the last day to take rates from: give --sessions-per-hour and --feedback-rate"

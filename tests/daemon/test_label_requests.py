@@ -61,12 +61,12 @@ def test_a_few_are_open_at_a_time_and_a_few_are_remembered() -> None:
 
 
 def test_a_rollout_asks_for_what_traffic_does_not_bring_before_the_deadline() -> None:
-    config = RolloutConfig(deadline_s=10_000.0, maturity_s=990.0, lateness_s=10.0)
+    config = RolloutConfig(deadline_s=10_000.0)
     outlook = Outlook(0.1, 0.1, 1.0, 0.25, units_per_s=0.1)
-    assert for_rollout(Forecast(400.0, 600.0, 0.0), outlook, config) == 200
-    assert for_rollout(Forecast(400.0, math.inf, math.inf), outlook, config) is None
+    assert for_rollout(Forecast(400.0, 600.0, 0.0, 2000.0, 0.0), outlook, config) == 200
+    assert for_rollout(Forecast(400.0, math.inf, math.inf, 2000.0, 0.0), outlook, config) is None
     short = config.model_copy(update={"deadline_s": 1000.0})
-    assert for_rollout(Forecast(400.0, 600.0, 0.0), outlook, short) is None
+    assert for_rollout(Forecast(400.0, 600.0, 0.0, 2000.0, 0.0), outlook, short) is None
 
 
 def test_the_list_goes_in_rounds_over_users_and_takes_a_session_once() -> None:

@@ -22,8 +22,8 @@ from daemon.ingest import Ingest
 from daemon.label_requests import load, save
 from daemon.learning import Learning
 from daemon.store import Store, alarms, cycles, exchanges, ledger, rollouts
-from deploy.power import Outlook
-from deploy.rollout import Phase
+from deploy.power import Outlook, forecast
+from deploy.rollout import Phase, RolloutConfig
 from monitors.gate import GateReason, GateResult
 from monitors.metrics import Metrics
 from streams.codec import encode_exchange, encode_feedback
@@ -189,14 +189,17 @@ def examined(store: Store, folder: Path, outlook: Outlook) -> tuple[Metrics, Lea
 
 @pytest.mark.slow
 def test_an_underpowered_rollout_asks_for_the_sessions_that_it_lacks(tmp_path: Path, store: Store) -> None:
-    metrics, learning = examined(store, tmp_path, Outlook(0.1, 0.2, 1.0, 0.25, units_per_s=0.001))
+    outlook = Outlook(0.1, 0.2, 1.0, 0.25, units_per_s=0.001)
+    metrics, learning = examined(store, tmp_path, outlook)
     learning.tick(None, False, False)
     with store.read() as read:
         (request,) = load(read)
         found = explain(store, read, "c1", Config(), NOW)
         row = cycles.get(read, "c1")
     assert row is not None and row.reason == "underpowered"
-    lacking = math.ceil(float(row.data["units"]) - 0.001 * (100_000.0 - 2 * 3605.0))
+    waits = forecast(outlook, RolloutConfig(deadline_s=100_000.0)).waits_s
+    lacking = math.ceil(float(row.data["units"]) - 0.001 * (100_000.0 - waits))
+    assert 2 * 3605.0 < waits < 100_000.0
     assert (request.verdict, request.cycle, request.alarm, request.needed) == ("rollout", "c1", "a1", lacking)
     assert f"homeostat_labels_wanted {float(lacking)}" in generate_latest(metrics.registry).decode()
     assert found is not None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from daemon.power_table import Assumed, assumed, power_table
+from daemon.power_table import Assumed, assumed, power_table, under
 from daemon.stored_rewards import Rewards
 from daemon.traffic_rates import Rates, rates
 from deploy.power import units_to_verdict
 from deploy.rollout import RolloutConfig
+from deploy.rollout_config import PRESETS, Preset
 from streams.events import Trust
 from tests.daemon.events import exchange
 from tests.daemon.events import feedback as said
@@ -31,7 +32,7 @@ def test_rates_count_sessions_not_exchanges_and_trusted_feedback_alone() -> None
     assert found is not None
     assert (found.sessions, found.sessions_per_hour) == (3, 1.5)
     assert found.feedback_rate == pytest.approx(2 / 3)
-    assert found.reward_variance == pytest.approx(0.125), "of 0.5 and 1"
+    assert found.reward_variance == pytest.approx((2.5 + 0.125) / 11.0), "of 0.5 and 1, and of ten throws of a coin"
     assert rates([], Rewards({}), 1.0) is None
 
 
@@ -48,12 +49,16 @@ def test_what_is_given_wins_and_missing_traffic_is_no_basis() -> None:
 def test_larger_effects_are_found_sooner_and_harm_needs_its_weight() -> None:
     config = RolloutConfig()
     rows = power_table(Assumed(1000.0, 0.3), (), (), config)["rows"]
-    for name in ("units_small", "units_half", "hours_promoted", "units_harm"):
+    for name in ("units_small", "units_half", "hours_promoted", "units_harm", "units_harm_half"):
         values = [row[name] for row in rows]
         assert values == sorted(values, reverse=True), name
     first = rows[0]
     assert first["units_harm"] > units_to_verdict(0.02, 0.25, config.share_small, config.alpha)
     assert first["hours_small"] == pytest.approx(first["units_small"] / 300.0 + 3605.0 / 3600.0)
+    assert all(row["units_harm_half"] < row["units_harm"] for row in rows), "half of the sessions decide sooner"
+    assert first["hours_harm_half"] == pytest.approx(first["units_harm_half"] / 300.0)
+    probation_h = (first["hours_promoted"] - first["hours_small"] - first["hours_half"]) * 1000.0
+    assert probation_h == pytest.approx(config.probation_units), "probation counts all sessions, rated or not"
     larger = power_table(Assumed(1000.0, 0.3), (0.05,), (0.05, 0.3), config)["rows"]
     assert [row["share_small"] for row in larger] == [0.05, 0.3]
     assert larger[0]["units_small"] > larger[1]["units_small"]
@@ -61,7 +66,8 @@ def test_larger_effects_are_found_sooner_and_harm_needs_its_weight() -> None:
 
 def test_without_feedback_nothing_is_in_reach() -> None:
     row = power_table(Assumed(1000.0, 0.0), (0.1,), (), RolloutConfig())["rows"][0]
-    assert (row["hours_promoted"], row["hours_harm"], row["reaches_deadline"]) == (None, None, False)
+    assert (row["hours_promoted"], row["hours_half"], row["reaches_deadline"]) == (None, None, False)
+    assert (row["hours_harm"], row["hours_harm_half"]) == (None, None)
     assert row["units_small"] > 0
 
 
@@ -71,3 +77,17 @@ def test_a_slice_that_few_sessions_meet_takes_longer() -> None:
         for share in (1.0, 0.2)
     )
     assert part["hours_promoted"] > whole["hours_promoted"]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_another_preset_changes_what_the_config_left_to_its_own(preset: Preset) -> None:
+    config = RolloutConfig(preset="strict", margin_half=0.03, maturity_s=60.0)
+    changed = under(config, preset)
+    assert changed == RolloutConfig(preset=preset, margin_half=0.03, maturity_s=60.0)
+    assert under(config, None) == config == under(config, "strict")
+    policy = power_table(Assumed(1000.0, 0.3), (), (), changed)["policy"]
+    assert (policy["preset"], policy["alpha"], policy["margin_half"]) == (preset, changed.alpha, 0.03)
+
+
+def test_a_preset_keeps_what_the_year_has_left() -> None:
+    assert under(RolloutConfig(alpha_promote=0.001), "fast").promotion_alpha == 0.001

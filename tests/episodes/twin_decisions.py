@@ -37,6 +37,10 @@ def ledger_after(read: TwinTx, last_id: int, limit: int, deployment: str | None 
     return read.t.ledger[last_id : last_id + limit]
 
 
+def ledger_newest(read: TwinTx, limit: int) -> list[Entry]:
+    return read.t.ledger[-limit:]
+
+
 def ledger_about(read: TwinTx, subject: str, limit: int = 1000) -> list[Entry]:
     return [e for e in read.t.ledger if e.subject == subject][:limit]
 

@@ -8,8 +8,11 @@ from statistics import NormalDist
 import numpy as np
 
 from deploy.guards import REWARD_WEIGHT
-from deploy.many_rollouts import ManyRollouts
+from deploy.many_rollouts import PHASES
+from deploy.many_worlds import play
+from deploy.rollout import Phase
 from deploy.rollout_config import RolloutConfig
+from deploy.simulation import World
 from monitors.bets import ContrastSpec, Direction
 from monitors.many import Floats, ManyContrasts, ManyDraws
 from monitors.owner import OwnerSpec
@@ -91,19 +94,10 @@ def slower_times(factor: float) -> float:
 
 def late_harm(effect: float, onset: int, runs: int) -> list[Line]:
     """Units after the onset of a loss ``onset`` units into probation until the rollout goes back."""
+    world = World(control=CONTROL, late_effect=effect, late_units=onset)
     config = RolloutConfig(probation_units=10**9)
-    many, rng, horizon = ManyRollouts(runs, config, start=2), np.random.default_rng(15), onset + 14_000
-    early = 0
-    for unit in range(1, horizon + 1):
-        shares = many.shares()
-        canary = rng.random(runs) < shares
-        mean = CONTROL + (effect if unit > onset else 0.0) * canary
-        many.unit(canary, shares, (rng.random(runs) < mean).astype(np.float64))
-        if unit == onset:
-            early = int((~many.live).sum())
-        if unit % 100 == 0 and unit > onset and (~many.live).mean() > 0.6:
-            break
-    after = many.moved_at[4] - onset
-    after = np.where(after > 0, after, np.inf)
+    many = play(world, config, runs, onset + 14_000, 15, start=Phase.PROBATION, enough=0.6)
+    back = many.moved_at[PHASES.index(Phase.ROLLED_BACK)]
+    early = int((back <= onset).sum())
     name = f"harm of {100 * effect:+.0f} pp that begins {onset:,} units into probation"
-    return [median(name, after[many.moved_at[4] > onset]), rate(f"{name}: sent back before", early, runs, ACCEPT)]
+    return [median(name, back[back > onset] - onset), rate(f"{name}: sent back before", early, runs, ACCEPT)]

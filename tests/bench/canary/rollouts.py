@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from deploy.many_rollouts import ManyRollouts
+from deploy.many_worlds import play
 from deploy.rollout import Phase
 from deploy.rollout_config import Preset, RolloutConfig
 from deploy.simulation import Course, World, simulate
@@ -37,19 +37,13 @@ def wrong(preset: Preset, name: str, back: int, forward: int, runs: int) -> list
 
 def plain(preset: Preset, name: str, runs: int, units: int) -> list[Line]:
     """Equal arms, vectorised: plain, under a ramp with drift, or with a sample-ratio fault."""
-    config, rng = RolloutConfig(preset=preset), np.random.default_rng(21)
-    many = ManyRollouts(runs, config, (Path.ERROR, Path.FIRST_TOKEN))
-    ramp = np.repeat([0.05, 0.25, 0.5], -(-units // 3))
-    for unit in range(units):
-        shares, mean = many.shares(), 0.6
-        if name == "ramp and drift":
-            shares, mean = np.full(runs, ramp[unit]), 0.7 - 0.2 * unit / units
-        real = shares * 2.0 if name == "sample-ratio fault" else shares
-        canary = rng.random(runs) < real
-        events = {Path.ERROR: rng.random(runs) < 0.01, Path.FIRST_TOKEN: rng.random(runs) < 0.05}
-        many.unit(canary, shares, (rng.random(runs) < mean).astype(np.float64), events=events)
-        if not many.live.any():
-            break
+    world = World(errors=0.01)
+    if name == "ramp and drift":
+        ramp = ((0, 0.05), (units // 3, 0.25), (2 * units // 3, 0.5))
+        world = world.model_copy(update={"control": 0.7, "drift": -0.2, "drift_units": units, "ramp": ramp})
+    if name == "sample-ratio fault":
+        world = world.model_copy(update={"arm_fault": 2.0})
+    many = play(world, RolloutConfig(preset=preset), runs, units, 21, (Path.ERROR, Path.FIRST_TOKEN))
     proved = int(np.isfinite(many.moved_at[2]).sum())
     if name == "sample-ratio fault":
         void = rate(f"A/A {preset}, {name}: found void", int((many.phase == 5).sum()), runs)

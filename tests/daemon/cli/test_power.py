@@ -33,9 +33,15 @@ def test_the_daemon_knows_its_own_traffic(shell: Shell, served: Served, store: S
     half = json.loads(shell("power", *home, "--json", "--feedback-rate", "0.8").out)
     assert (half["assumed"]["feedback_rate"], half["assumed"]["source"]) == (0.8, "recent_traffic")
     text = shell("power", *home, "--share", "0.2").out
-    assert "of a wrong promotion 0.05" in text and "not counted here" not in text
+    assert "balanced: alpha 0.05, of a wrong promotion 0.05" in text and "not counted here" not in text
     assert "40 % with feedback (from recent traffic)" in text
     assert "20 %" in text and "promoted after" in text
+    assert "harm found, first step" in text and "harm found, second step" in text
+    strict = json.loads(shell("power", *home, "--json", "--effect", "0.1", "--preset", "strict").out)
+    assert (strict["policy"]["preset"], strict["policy"]["alpha"]) == ("strict", 0.01)
+    assert strict["rows"][0]["hours_promoted"] > found["rows"][0]["hours_promoted"]
+    unknown = shell("power", *home, "--preset", "bold")
+    assert (unknown.code, "--preset: expected strict, balanced or fast, got 'bold'" in unknown.err) == (2, True)
 
 
 def test_without_a_daemon_both_rates_are_enough_and_its_config_counts(
@@ -50,6 +56,9 @@ def test_without_a_daemon_both_rates_are_enough_and_its_config_counts(
     rates = ("--sessions-per-hour", "1000", "--feedback-rate", "0.3")
     strict = json.loads(shell("power", *home, *rates, "--json").out)
     assert (strict["policy"]["alpha"], strict["assumed"]["source"]) == (0.01, "given")
+    fast = json.loads(shell("power", *home, *rates, "--json", "--preset", "fast").out)["policy"]
+    assert (fast["preset"], fast["margin_half"], fast["alpha"]) == ("fast", 0.08, 0.01), "the config's own alpha stays"
+    assert shell("power", *home, *rates, "--preset", "Strict").code == 2
     assert shell("power", *rates, "--home", str(tmp_path / "nowhere")).code == 2
     assert shell("power", *home, *rates, "--effect", "1.5").code == 2
     assert shell("power", *home, *rates, "--share", "0").code == 2
