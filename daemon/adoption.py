@@ -27,6 +27,9 @@ _SIGNALS: Final = {
     **dict.fromkeys(VOID_REASONS, Signal.VOID),
 }
 
+BACK_FOUND: Final = "rollback_found_on_host"
+ROUTE_FOUND: Final = "route_found_on_host"
+
 _ROUTED: Final = (*LIVE, Phase.AWAITING_SECOND_PROBATION)
 """Phases in which the route names the candidate."""
 
@@ -177,8 +180,8 @@ def _ending(reason: str) -> Phase:
 def _named(reason: str) -> str:
     head, _, tail = reason.partition(":")
     if head == "rollback":
-        return "rollback_found_on_host"
-    return tail if head in {p.value for p in Phase} and tail else "route_found_on_host"
+        return BACK_FOUND
+    return tail if head in {p.value for p in Phase} and tail else ROUTE_FOUND
 
 
 def _actor(file: RouteFile) -> str:

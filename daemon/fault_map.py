@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from daemon.faults import ConfigError, Fault, MachineFault, Refused, Unreachable
+from daemon.faults import ConfigError, Fault, MachineFault, PeerRefused, Unreachable
 from daemon.store.open import StoreError
 from deploy import driver_errors
 from monitors.encoders import EncoderUnusable
@@ -31,5 +31,5 @@ def as_fault(error: BaseException) -> Fault | None:
         if isinstance(error, kind):
             return make(str(error))
     if isinstance(error, driver_errors.DriverError):
-        return Refused(error.reason, str(error))
+        return PeerRefused(error.reason, str(error))
     return None

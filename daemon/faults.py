@@ -6,6 +6,31 @@
 
 from __future__ import annotations
 
+from typing import Final, Literal, get_args
+
+Refusal = Literal[
+    "reason_needed",
+    "unknown_version",
+    "denied_version",
+    "not_denied",
+    "not_now",
+    "nothing_to_abort",
+    "no_active_rollout",
+    "wrong_phase",
+    "mode_observe",
+    "nothing_to_roll_back",
+    "no_rollback_target",
+    "target_not_resident",
+    "suspended_examples",
+    "nothing_to_compare",
+    "unknown_override",
+    "bad_override",
+    "config_exists",
+]
+"""Rules of ours that say no."""
+REFUSALS: Final[frozenset[str]] = frozenset(get_args(Refusal))
+"""The same as a set; docs/reasons.md says what each means."""
+
 
 class Fault(Exception):
     """Base. The message says what was expected, what came and what to do; it needs no traceback beside it."""
@@ -30,10 +55,18 @@ class Unreachable(Fault):
 
 
 class Refused(Fault):
-    """A rule or a peer says no; ``reason`` names which, in snake case."""
+    """A rule says no; ``reason`` names which, in snake case."""
 
     exit_code = 4
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: Refusal, message: str) -> None:
         super().__init__(message)
+        self.reason: str = reason
+
+
+class PeerRefused(Refused):
+    """A peer says no, for a reason of its own."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        Fault.__init__(self, message)
         self.reason = reason

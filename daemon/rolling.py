@@ -35,6 +35,16 @@ from streams.failpoints import failpoint
 
 BACK: Final = frozenset({Signal.HARM, Signal.KILL_SWITCH, Signal.PROOF_FAILED, Signal.ROLLBACK})
 """Signals after which the candidate is denied."""
+CONTROL_READY: Final = "control_is_an_adapter"
+PROVED: Final = "effect_proved_everywhere"
+ASKS: Final = "mode_asks_for_a_person"
+AT_WORK: Final = "soak_at_work"
+AWAITED: Final = "awaiting_approval"
+PAUSED: Final = "paused"
+DEADLINE: Final = "deadline"
+REASONS: Final = frozenset({CONTROL_READY, PROVED, ASKS, AT_WORK, AWAITED, PAUSED, DEADLINE})
+"""Reasons of the shell itself, beside those of verdict, soak, shadow, queries and obstacles; docs/reasons.md says what
+each means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +164,12 @@ class Rolling:
         now = self._clock()
         wants = desired(phase, str(row.control), row.candidate, config)
         obstacle = self._reconcile(row, phase, wants, config, seen)
-        self._tries, against = weigh(self._tries, obstacle, row.candidate, seen.replicas, live=phase in LIVE)
+        spared = phase is Phase.SECOND_PROBATION
+        self._tries, against = weigh(self._tries, obstacle, row.candidate, seen.replicas, spared=spared)
         if against:
-            return Signal.PROOF_FAILED, against, _facts(evidence)
+            wrong = obstacle is not None and obstacle.found.final
+            signal = Signal.KILL_SWITCH if phase in LIVE and not wrong else Signal.PROOF_FAILED
+            return signal, against, _facts(evidence)
         blocked = None if obstacle is None else obstacle.waits(row.candidate)
         if phase in LIVE and evidence is not None:
             since = int(row.data.get("units_at_phase", 0))
@@ -170,19 +183,19 @@ class Rolling:
                 facts["other_stakes"] = list(others)
             if found.reason == USER_QUERY:
                 facts |= policy.queries.facts
-            holds = blocked if blocked is not None else "paused" if policy.paused else policy.queries.holds
+            holds = blocked if blocked is not None else PAUSED if policy.paused else policy.queries.holds
             held = found.signal in (Signal.STEP_PASSED, Signal.NO_HARM) and holds != ""
             held = held or _unproved(obstacle, row.candidate, phase, found.signal)
             if found.signal is not None and not held:
                 if phase is Phase.CANARY_HALF and found.signal is Signal.STEP_PASSED and _person_promotes(policy):
-                    return Signal.NEEDS_APPROVAL, "mode_asks_for_a_person", facts
+                    return Signal.NEEDS_APPROVAL, ASKS, facts
                 return found.signal, found.reason, facts
             if now >= row.deadline and not _unproved(obstacle, row.candidate, phase, Signal.DEADLINE):
-                return Signal.DEADLINE, "deadline", facts
+                return Signal.DEADLINE, DEADLINE, facts
             return None, holds if held or blocked is not None else found.reason, facts
         facts = _facts(evidence)
         if now >= row.deadline and not _unproved(obstacle, row.candidate, phase, Signal.DEADLINE):
-            return Signal.DEADLINE, "deadline", facts
+            return Signal.DEADLINE, DEADLINE, facts
         if blocked is not None:
             return None, blocked, facts
         return self._before_traffic(phase, policy, facts)
@@ -194,21 +207,21 @@ class Rolling:
             return (*self._shadow_says, facts)
         match phase:
             case Phase.STARTING:
-                return Signal.CONTROL_READY, "control_is_an_adapter", facts
+                return Signal.CONTROL_READY, CONTROL_READY, facts
             case Phase.SOAKING:
                 if self._soaked is None:
-                    return None, "soak_at_work", facts
+                    return None, AT_WORK, facts
                 return Signal.SOAKED, self._soaked.reason, facts | self._soaked.facts
             case Phase.PROVING if policy.mode == "propose":
-                return Signal.NEEDS_APPROVAL, "mode_asks_for_a_person", facts
+                return Signal.NEEDS_APPROVAL, ASKS, facts
             case Phase.PROVING if policy.paused:
-                return None, "paused", facts
+                return None, PAUSED, facts
             case Phase.PROVING if policy.queries.holds:
                 return None, policy.queries.holds, facts
             case Phase.PROVING:
-                return Signal.PROVED, "effect_proved_everywhere", facts
+                return Signal.PROVED, PROVED, facts
             case _:
-                return None, "awaiting_approval", facts
+                return None, AWAITED, facts
 
     def _look_at_shadow(
         self, row: rollouts.Rollout, phase: Phase, config: RolloutConfig, policy: Policy

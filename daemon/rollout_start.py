@@ -14,6 +14,7 @@ from daemon.second_probation import suspect
 from daemon.standing import standing
 from daemon.store import Tx, buffers, cycles, denials, exchanges, rollouts, suspended, versions
 from daemon.version_rows import adapter_of
+from deploy.corruption import corrupted
 from deploy.fleet import Before
 from deploy.guards import Bounds
 from deploy.rollout import BEGINS
@@ -119,6 +120,9 @@ class RolloutStart:
         specs = bounds.specs()
         slow = [specs[path] for path in (Path.FIRST_TOKEN, Path.PACE) if path in specs]
         before = Before(
-            len(recent), sum(failed(x) for x in recent), sum(any(happened(s, x) for s in slow) for x in recent)
+            len(recent),
+            sum(failed(x) for x in recent),
+            sum(any(happened(s, x) for s in slow) for x in recent),
+            sum(map(corrupted, recent)),
         )
         return {"bounds": bounds.to_dict(), "before": before.to_dict()}

@@ -19,7 +19,7 @@ from daemon.mirrored import Messages, Replier, Request, again, answered, fault_o
 from daemon.residency import AWAY
 from daemon.store import Store, exchanges
 from deploy.driver import DriverError
-from deploy.driver_errors import NotFinite, UnknownModel
+from deploy.driver_errors import NotFinite, ServerFailed, UnknownModel
 from monitors.metrics import Metrics
 from streams.events import Exchange
 
@@ -41,6 +41,16 @@ SYNTHETIC: Final = tuple(Request(said, MAX_TOKENS) for said in _SAID)
 know. None is long: with its reply it must fit into the smallest context that somebody serves."""
 
 
+EMPTY: Final = "soak_empty_replies"
+REASONS: Final = frozenset(
+    {
+        "effect_proved_and_soaked",
+        "soaked_on_synthetic_alone",
+        EMPTY,
+        *(f"soak_{e.reason}" for e in (ServerFailed, NotFinite)),
+    }
+)
+"""What a soak ends with, beside the reasons of a replica that is away; docs/reasons.md says what each means."""
 ATTEMPTS: Final = 3
 """Times that an error may end a soak before it is the candidate's: a server may be restarting."""
 
@@ -138,7 +148,7 @@ def soak(replier: Replier, version: str, recorded: Sequence[Request], metrics: M
             return Soaked(failed, final=isinstance(error, NotFinite))
     empty = 2 * sum(mirrored) < len(mirrored) if mirrored else not any(synthetic)
     by_chance = any(one.drawn for one in recorded)
-    return Soaked("soak_empty_replies" if empty else "", len(synthetic), len(mirrored), final=empty and not by_chance)
+    return Soaked(EMPTY if empty else "", len(synthetic), len(mirrored), final=empty and not by_chance)
 
 
 def _counted(run: _Run, found: Soaked) -> Soaked:

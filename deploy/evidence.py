@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
+from deploy.corruption import corrupted
 from deploy.fleet import Before, Newest, fleet_trouble
 from deploy.guards import GUARDS, Bounds
 from deploy.processes import Processes, apply
@@ -249,8 +250,9 @@ class Evidence:
         wrong = failed(exchange)
         if self._before is not None:
             slow = any(happened(spec, exchange) for spec in self._slow)
-            self._newest.append(Newest(exchange.session, wrong, slow))
-            if wrong or slow or self.kill.fleet:  # nothing else begins or ends trouble
+            corrupt = corrupted(exchange)
+            self._newest.append(Newest(exchange.session, wrong, slow, corrupt))
+            if wrong or slow or corrupt or self.kill.fleet:  # nothing else begins or ends trouble
                 trouble = fleet_trouble(self._before, tuple(self._newest), self.config)
                 self.kill = replace(self.kill, fleet=trouble)
         if exchange.arm != "canary":

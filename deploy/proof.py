@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from adapters.demonstrations import Demonstrations
 from adapters.manifest import FingerprintItem, Manifest
@@ -36,12 +36,27 @@ IDENTITY_TRIES: Final = 2
 """A base request that is batched with adapters may meet the wrong slot on some builds; one more look tells."""
 
 
+ProofReason = Literal[
+    "proved",
+    "no_effect",
+    "effect_differs",
+    "too_few_tokens_agree",
+    "not_finite",
+    "no_probes",
+    "no_fingerprint",
+    "identity_changes_tokens",
+    "identity_differs",
+    "stands_on_unproved",
+]
+"""Why a proof holds or does not; docs/reasons.md says what each means."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProofResult:
     """Whether the effect is proved, and the numbers."""
 
     ok: bool
-    reason: str
+    reason: ProofReason
     numbers: dict[str, float] = field(default_factory=dict[str, float])
 
 

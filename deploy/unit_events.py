@@ -22,6 +22,7 @@ class Path(StrEnum):
     LENGTH = "length"
     FORMAT = "format"
     AGREEMENT = "agreement"
+    QUESTION = "question"
 
 
 class UnitEvent(NamedTuple):

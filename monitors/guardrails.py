@@ -1,9 +1,9 @@
 """Guardrails of a rollout: events that must not be the candidate's more often than chance.
 
 Errors and slow replies are what an operator would look at. Refusals, safety flags and the mix of behaviour (overlong
-replies, broken form, agreement) are what a candidate may buy its rewards with. Each guardrail counts the first event
-of its kind per session and per identity: errors clump in sticky arms, and one broken client must not speak for all.
-The counted events go into ``owner.update``.
+replies, broken form, agreement, questions back) are what a candidate may buy its rewards with. Each guardrail counts
+the first event of its kind per session and per identity: errors clump in sticky arms, and one broken client must not
+speak for all. The counted events go into ``owner.update``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from typing import Final, Literal
 from monitors.phrases import AGREEMENTS, REFUSALS, one_of
 from streams.events import Exchange
 
-Event = Literal["error", "slow_first_token", "slow_reply", "flagged", "refusal", "overlong", "malformed", "agreement"]
+Event = Literal[
+    "error", "slow_first_token", "slow_reply", "flagged", "refusal", "overlong", "malformed", "agreement", "question"
+]
 BOUNDED: Final = frozenset({"slow_first_token", "slow_reply", "overlong"})
 """Events that are an exceedance of a bound fixed before the canary."""
 LEAST_UNSTREAMED: Final = 32
@@ -26,6 +28,10 @@ LEAST_UNSTREAMED: Final = 32
 
 _OPENING: Final = 200
 """Characters of a reply in which a refusal or an agreement is looked for: that is where they stand."""
+QUESTION_MARKS: Final = ("?", "？", "؟")
+"""A reply that ends with one of them asks back."""
+_CLOSING: Final = " \t\r\n*_)]}\"'»”’🙂😊"
+"""What may stand behind the mark that ends a reply."""
 _REFUSAL: Final = one_of(REFUSALS.values())
 _AGREEMENT: Final = one_of(AGREEMENTS.values())
 _JSON: Final = re.compile(r'\{\s*["}]|\[\s*[\[{"]')
@@ -73,6 +79,8 @@ def happened(spec: GuardrailSpec, exchange: Exchange) -> bool:
             return _REFUSAL.search(exchange.completion[:_OPENING]) is not None
         case "agreement":
             return _AGREEMENT.match(exchange.completion[:_OPENING].lstrip()) is not None
+        case "question":
+            return exchange.completion.rstrip(_CLOSING).endswith(QUESTION_MARKS)
         case "malformed":
             return malformed(exchange.completion)
 

@@ -12,7 +12,7 @@ from urllib.parse import urlencode, urlsplit
 
 import yaml
 
-from daemon.faults import ConfigError, Fault, MachineFault, Refused, Unreachable
+from daemon.faults import ConfigError, Fault, MachineFault, PeerRefused, Unreachable
 
 HOST, PORT = "127.0.0.1", 8377
 """Defaults of the ``api`` section; a test holds them equal."""
@@ -100,7 +100,7 @@ class Client:
 
 
 def _answer(status: int, raw: bytes, url: str) -> Any:
-    """The document of an answer. Raises Refused (401, 403, 409), Unreachable (503), ConfigError (422) and Fault."""
+    """The document of an answer. Raises PeerRefused (401, 403, 409), Unreachable (503), ConfigError (422) and Fault."""
     try:
         document: Any = json.loads(raw) if raw else None
     except ValueError:
@@ -110,7 +110,7 @@ def _answer(status: int, raw: bytes, url: str) -> Any:
     body = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
     message = str(body.get("message") or f"{url} answered {status}: is that a homeostat?")
     if status in (401, 403, 409):
-        raise Refused(str(body.get("reason", "refused")), message)
+        raise PeerRefused(str(body.get("reason", "refused")), message)
     if status == 503:
         raise Unreachable(message)
     raise ConfigError(message) if status == 422 else Fault(message)

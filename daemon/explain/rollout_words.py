@@ -21,6 +21,7 @@ _HARMS: Final[Mapping[str, str]] = {
     "longer_replies": "The candidate's replies were overlong much more often than the control's",
     "broken_form": "The candidate's replies broke their form much more often than the control's",
     "more_agreement": "The candidate agreed for agreement's sake much more often than the control",
+    "more_questions": "The candidate asked back instead of answering much more often than the control",
 }
 
 REASONS: Final[Mapping[str, str]] = MappingProxyType(
@@ -75,6 +76,10 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "fleet_slow": (
             "Since the canary began the whole fleet is far slower than before it: harm that both arms share, which no "
             "comparison of arms can see."
+        ),
+        "fleet_corrupted": (
+            "Since the canary began the whole fleet answers far more often with what no model says (runs of one token, "
+            "nothing, bytes that are no text): harm that both arms share, which no comparison of arms can see."
         ),
         "user_query": (
             "The operator's own query {query} was {relation} its limit of {threshold} at {looks} looks in a row, at "
@@ -133,6 +138,29 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "awaiting_approval": "It waits for a person.",
         "paused": "The deployment is paused: no step up is taken, the way back stays open.",
         "no_effect": "The candidate loads and changes nothing: its bytes do not do what the trainer measured.",
+        "effect_differs": "The candidate changes replies, but not as the trainer measured.",
+        "too_few_tokens_agree": "Near ties ended the comparison with the trainer's figures before half of the tokens.",
+        "no_fingerprint": "The candidate's manifest has no prompts to compare it by.",
+        "no_probes": "Nothing was asked of the replica, so nothing is proved.",
+        "identity_differs": "Under the identity version a replica does not say what its base says.",
+        "identity_changes_tokens": "Under the identity version a replica does not say what its base says.",
+        "stands_on_unproved": "The version that these demonstrations stand on is not proved on that replica.",
+        "not_finite": "Log-probabilities under the version are no finite numbers.",
+        "unreachable": "A replica, or the agent beside it, does not answer in time.",
+        "server_failed": "A server answered with an error of its own, or with what is not its format.",
+        "control_refused": "A server's gateway is not loaded, or does not take the control token.",
+        "agent_refused": "The agent does not take this daemon's token.",
+        "lora_disabled": "A server was started without run-time LoRA.",
+        "rank_too_large": "The adapter's rank does not fit the slots of a server.",
+        "load_rejected": "A server looked at the adapter and refused it.",
+        "unknown_model": "A server has not the version; it is loaded again.",
+        "unknown_version": "The artifacts folder of a host has no such version.",
+        "files_rejected": "The version's files are not what its manifest says, or do not fit the base.",
+        "route_refused": "A gateway holds a newer route.",
+        "stale_route": "Another writer was faster at the host.",
+        "engine_died": "A server process was replaced while it was asked for the candidate, again and again.",
+        "driver_error": "A server did not do what it was asked.",
+        "soak_server_failed": "While it answered the soak the server failed as often as it may.",
         "soak_empty_replies": "More than half of the candidate's replies to mirrored requests were empty.",
         "no_replica_answers": "No replica answers.",
     }

@@ -201,6 +201,13 @@ agent: {{replicas: [{{name: replica-0, url: "http://127.0.0.1:1"}}, {{name: repl
         assert row is not None
         return Phase(row.phase)
 
+    def reason(self, name: str = "r1") -> str:
+        """Why a rollout is in its phase."""
+        with self.store.read() as read:
+            row = rollouts.get(read, name)
+        assert row is not None
+        return row.reason
+
     def traffic(self, sessions: int, good: float, bad: float, rng: random.Random, rollout: str = "r1") -> None:
         """Sessions assigned by the route in force, each rated: canary up with chance ``good``, control with ``bad``."""
         route = self.host.route.route("support") if self.host.route else None

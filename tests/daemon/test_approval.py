@@ -121,6 +121,13 @@ def test_a_person_who_resumes_with_a_reason_begins_the_count_anew(bench: LoopBen
 def test_the_end_of_a_rollout_suspends_examples_for_evidence_against_its_candidate_alone() -> None:
     for reason in ("reward_harm", "consecutive_server_errors", *HARM_REASONS.values()):
         assert suspends(Phase.ROLLED_BACK, reason) and reason in EVIDENCE_REASONS
-    for reason in ("fleet_errors", "fleet_slow", "rollback_by_person", "no_effect", "sample_ratio_mismatch"):
+    for reason in (
+        "fleet_errors",
+        "fleet_slow",
+        "fleet_corrupted",
+        "rollback_by_person",
+        "no_effect",
+        "sample_ratio_mismatch",
+    ):
         assert not suspends(Phase.ROLLED_BACK, reason)
     assert not suspends(Phase.DENIED, "consecutive_server_errors")

@@ -160,6 +160,7 @@ def test_each_mode_goes_as_far_as_it_may(bench: LoopBench, mode: str, stop: Phas
         controller.tick()
     assert bench.phase() is stop
     if stop is Phase.AWAITING_CANARY:
+        assert bench.reason() == "mode_asks_for_a_person"
         assert controller.approve(ME)["phase"] == "canary_small"
 
 
@@ -169,8 +170,9 @@ def test_in_mode_canary_a_person_promotes(bench: LoopBench) -> None:
     bench.open_rollout()
     controller, ingest = bench.daemon()
     run(bench, controller, ingest, lambda p: p is Phase.AWAITING_PROMOTION)
+    assert bench.reason() == "mode_asks_for_a_person"
     controller.approve(ME)
-    assert bench.phase() is Phase.PROBATION
+    assert (bench.phase(), bench.reason()) == (Phase.PROBATION, "approved")
 
 
 def test_observe_writes_nothing_and_refuses_commands(bench: LoopBench) -> None:

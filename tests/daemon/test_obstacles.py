@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import pytest
 
+from daemon.controller import Controller
 from daemon.obstacles import PATIENCE, Obstacle, Tries, weigh
 from daemon.residency import NOBODY, Residence
-from daemon.store import denials, rollouts
+from daemon.store import denials, ledger, rollouts
 from deploy.agent import ReplicaState
+from deploy.driver_errors import LoadRejected, Unreachable
 from deploy.rollout import Phase
+from tests.daemon.fake_host import FakeHost, FakeReplica
 from tests.daemon.loop_bench import IDENTITY, NEW, LoopBench
 
 AWAY = Residence(False, "unreachable", replica="replica-0")
@@ -20,17 +25,17 @@ def shown(incarnation: str = "1", alive: bool = True) -> list[ReplicaState]:
     return [ReplicaState("replica-0", alive, frozenset(), {}, incarnation)]
 
 
-def after(*looks: tuple[Obstacle | None, list[ReplicaState]], live: bool = False) -> str:
+def after(*looks: tuple[Obstacle | None, list[ReplicaState]], spared: bool = False) -> str:
     """The answer to the last of several looks."""
     tries, answer = Tries(), ""
     for obstacle, replicas in looks:
-        tries, answer = weigh(tries, obstacle, NEW, replicas, live=live)
+        tries, answer = weigh(tries, obstacle, NEW, replicas, spared=spared)
     return answer
 
 
-def test_a_wrong_proof_speaks_at_once_and_also_in_front_of_users() -> None:
+def test_a_wrong_proof_speaks_at_once_and_also_of_a_champion_that_is_compared_once_more() -> None:
     look = (Obstacle(NEW, WRONG), shown())
-    assert after(look) == after(look, live=True) == "no_effect"
+    assert after(look) == after(look, spared=True) == "no_effect"
 
 
 @pytest.mark.parametrize("reason", [NOBODY, "unreachable", "control_refused", "lora_disabled", "agent_refused"])
@@ -50,7 +55,7 @@ def test_refusals_count_over_absences_and_a_success_forgets_them() -> None:
     assert after(*[refused] * (PATIENCE - 1)) == ""
     assert after(refused, away, refused, away, refused) == "load_rejected"
     assert after(*[refused] * (PATIENCE - 1), (None, shown()), refused) == ""
-    assert after(*[refused] * (PATIENCE + 1), live=True) == ""
+    assert after(*[refused] * (PATIENCE + 1), spared=True) == ""
 
 
 def test_an_engine_that_dies_under_the_candidate_counts_and_a_cut_line_does_not() -> None:
@@ -103,5 +108,68 @@ def test_a_rollout_goes_on_when_its_replicas_are_back(bench: LoopBench) -> None:
         replica.restart()
         replica.alive = True
     for _ in range(3):
+        controller.tick()
+    assert bench.phase() is Phase.CANARY_SMALL
+
+
+def live(bench: LoopBench, host: FakeHost) -> Controller:
+    """A daemon whose rollout has a share of the users."""
+    bench.host = host
+    bench.open_rollout()
+    controller, _ = bench.daemon()
+    for _ in range(4):
+        controller.tick()
+    assert bench.phase() is Phase.CANARY_SMALL
+    return controller
+
+
+@dataclass
+class RefusingHost(FakeHost):
+    """Replicas that refuse a version, or die of it, after they have been restarted."""
+
+    dies: bool = False
+    refuses: set[str] = field(default_factory=set[str])
+
+    def ensure_loaded(self, version: str, replica: str) -> None:
+        """Load, unless it is refused."""
+        if version in self.refuses:
+            if self.dies:
+                self.replica(replica).restart()
+                raise Unreachable("the connection was cut")
+            raise LoadRejected("no slot fits it")
+        super().ensure_loaded(version, replica)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dies", "reason"), [(False, "load_rejected"), (True, "engine_died")])
+def test_a_load_that_fails_in_front_of_users_is_a_kill_switch(bench: LoopBench, dies: bool, reason: str) -> None:
+    host = RefusingHost([FakeReplica("replica-0"), FakeReplica("replica-1")], dies=dies)
+    controller = live(bench, host)
+    host.refuses = {NEW}
+    host.replicas[0].restart()
+    ticks = 0
+    while bench.phase() is Phase.CANARY_SMALL:
+        controller.tick()
+        ticks += 1
+        assert ticks <= 3 * PATIENCE
+    assert ticks >= PATIENCE, "one failure may have another cause"
+    assert (bench.phase(), bench.reason()) == (Phase.ROLLED_BACK, reason)
+    assert host.route is not None and host.route.routes[0].split is None and host.route.routes[0].control == IDENTITY
+    with bench.store.read() as read:
+        assert denials.is_denied(read, NEW)
+        entry = ledger.about(read, "r1")[-1]
+    assert entry.data["signal"] == "kill_switch"
+
+
+@pytest.mark.slow
+def test_one_refusal_in_front_of_users_is_forgiven_when_the_next_try_loads(bench: LoopBench) -> None:
+    host = RefusingHost([FakeReplica("replica-0"), FakeReplica("replica-1")])
+    controller = live(bench, host)
+    for _ in range(PATIENCE):
+        host.refuses = {NEW}
+        host.replicas[0].restart()
+        controller.tick()
+        assert waiting(bench) == "load_rejected"
+        host.refuses = set()
         controller.tick()
     assert bench.phase() is Phase.CANARY_SMALL

@@ -50,6 +50,7 @@ def test_the_bounds_come_from_the_95th_percentiles_of_the_time_before(store: Sto
         exchange(i, first_token_s=i / 1000, completion_tokens=i % 100 + 2, status=500 if i >= 2000 else 200)
         for i in range(2020)
     ]
+    told[:7] = [x.model_copy(update={"completion": "!" * 64}) for x in told[:7]]
     with store.begin() as tx:
         exchanges.insert_new(tx, told)
     data = opened(store, config()).data
@@ -57,7 +58,7 @@ def test_the_bounds_come_from_the_95th_percentiles_of_the_time_before(store: Sto
     assert data["bounds"]["tokens"] == Bounds.rambling(97.0)
     assert data["bounds"]["token_s"] > 0.0
     slow = data["before"].pop("slow")
-    assert data["before"] == {"requests": 2020, "errors": 20}
+    assert data["before"] == {"requests": 2020, "errors": 20, "corrupt": 7}
     assert 0 < slow <= 2 * 101  # a twentieth by each of two bounds, at most
 
 

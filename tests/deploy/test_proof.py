@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from adapters.demonstrations import Demonstrations, Pair
-from adapters.manifest import FingerprintItem
+from adapters.manifest import MANIFEST_NAME, FingerprintItem
+from deploy.agent import AgentConfig, LocalAgent, Replica
 from deploy.driver import Completion
 from deploy.proof import (
     IDENTITY_TRIES,
@@ -21,6 +23,7 @@ from deploy.proof import (
     prove,
     prove_demonstrations,
 )
+from tests.deploy.demonstrated import put
 from tests.deploy.manifests import identity_manifest
 
 ITEM = FingerprintItem(
@@ -159,3 +162,47 @@ def test_a_gateway_that_inserts_fewer_pairs_or_none_is_found_out(inserted: int, 
     server = Scripted(inserted)
     found = prove_demonstrations(server, "support-dddddddddddd", Demonstrations(stands_on=BELOW, pairs=pairs))
     assert found.reason == reason and server.asked == 3 * QUESTIONS
+
+
+class WrongBelow:
+    """A server whose identity version is not its base; it is asked nothing about what stands on that."""
+
+    def __init__(self, _url: str, _token: str, timeout_s: float = 0.0) -> None:
+        self.timeout_s = timeout_s
+
+    def gateway(self) -> dict[str, str]:
+        """One server process."""
+        return {"started_at": "1"}
+
+    def complete(self, model: str, prompt_ids: Sequence[int], max_tokens: int) -> Completion:
+        """Something else than the base."""
+        return AS_BASE if model == "support-base" else GOOD
+
+    def tell_proved(self, versions: Sequence[str]) -> None:
+        """Nothing is."""
+        assert list(versions) == []
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def test_pairs_are_not_asked_where_what_they_stand_on_is_not_proved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy.agent.Driver", WrongBelow)
+    below, token = identity_manifest(), tmp_path / "token"
+    (tmp_path / "artifacts" / below.version).mkdir(parents=True)
+    (tmp_path / "artifacts" / below.version / MANIFEST_NAME).write_bytes(below.to_bytes())
+    token.write_text("t")
+    shown, _ = put(tmp_path / "artifacts", below.version)
+    config = AgentConfig(
+        replicas=(Replica(name="one", url="http://127.0.0.1:1"),),
+        artifacts=tmp_path / "artifacts",
+        route_file=tmp_path / "route.json",
+        control_token_file=token,
+        base_name="support-base",
+    )
+    agent = LocalAgent(config)
+    result = agent.prove(shown, "one")
+    agent.close()
+    assert (result.ok, result.reason) == (False, "stands_on_unproved")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import random
-from pathlib import Path as FilePath
 
 import pytest
 
 from deploy.evidence import Kill
+from deploy.fleet import FLEET_REASONS
 from deploy.guards import GUARDS
-from deploy.kill_query import HOLD_REASONS
 from deploy.processes import Processes, apply
 from deploy.rollout import LIVE, Phase, RolloutConfig, Signal
 from deploy.shadow_config import ShadowConfig
@@ -85,6 +84,7 @@ def test_superiority_in_the_slice_alone_is_not_enough() -> None:
         (Path.LENGTH, 0.6, 0.03, "longer_replies"),
         (Path.FORMAT, 0.4, 0.03, "broken_form"),
         (Path.AGREEMENT, 0.4, 0.03, "more_agreement"),
+        (Path.QUESTION, 0.5, 0.03, "more_questions"),
     ],
 )
 def test_harm_of_each_kind_goes_back_from_every_live_phase(
@@ -186,7 +186,7 @@ def test_a_somewhat_different_feedback_rate_voids_nothing() -> None:
 
 
 def test_trouble_of_the_whole_fleet_is_a_kill_switch() -> None:
-    for reason in ("fleet_errors", "fleet_slow"):
+    for reason in FLEET_REASONS:
         assert signal(Phase.PROBATION, Processes(), Kill(fleet=reason)) == (Signal.KILL_SWITCH, reason)
 
 
@@ -267,7 +267,7 @@ def every_reason() -> set[str]:
         (Phase.SECOND_PROBATION, Processes(), Kill(), 0),
         (Phase.AWAITING_PROMOTION, good, Kill(), 0),
         (small, good, Kill(20, many), 0),
-        *((small, good, Kill(fleet=reason), 0) for reason in ("fleet_errors", "fleet_slow")),
+        *((small, good, Kill(fleet=reason), 0) for reason in FLEET_REASONS),
         (small, good, Kill(query="errors"), 0),
         (small, skewed, Kill(), 0),
         (half, rated_only_by(True), Kill(), 0),
@@ -283,12 +283,6 @@ def every_reason() -> set[str]:
 
 def test_every_reason_is_reached_and_none_is_missing_from_the_list() -> None:
     assert every_reason() == REASONS
-
-
-def test_every_reason_has_its_line_in_the_docs() -> None:
-    text = (FilePath(__file__).parents[2] / "docs" / "decisions.md").read_text(encoding="utf-8")
-    lines = {line.split("`")[1] for line in text.splitlines() if line.startswith("| `")}
-    assert lines >= REASONS | set(HOLD_REASONS), (REASONS | set(HOLD_REASONS)) - lines
 
 
 def test_with_a_shadow_live_harm_needs_what_the_shadow_leaves_of_alpha() -> None:

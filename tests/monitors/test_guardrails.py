@@ -46,6 +46,9 @@ def said(completion: str, **update: object) -> Exchange:
     [
         ("refusal", "I'm sorry, but I can\u2019t help with that.", "I can help with that. Your parcel is on its way."),
         ("agreement", "You're absolutely right! The parcel is late.", "The parcel is late, you are right."),
+        ("question", "Which parcel do you mean?", "Did it arrive? Yes, on Monday."),
+        ("question", "**Which one, the red or the blue?** 😊", "It is on its way."),
+        ("question", "どの荷物ですか？", "配送中です。"),
         ("malformed", "```python\nprint(1)", "```python\nprint(1)\n```"),
         ("malformed", '{"status": "late"', '{"status": "late"}'),
         ("malformed", "  ", "[1] see the note"),
