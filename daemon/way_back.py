@@ -12,7 +12,7 @@ from typing import Final
 
 from daemon.api.ports import By
 from daemon.faults import Refused
-from daemon.routing import Overtaken, Routing, View
+from daemon.routing import Overtaken, Routing, View, left_by
 from daemon.standing import Standing
 from deploy.agent import Observation, RouteAck
 from deploy.routes import Route
@@ -47,13 +47,14 @@ def go_back(
     for _ in range(RACES):
         at = routing.view()
         route = at.route
+        stack = (standing.champion, *standing.targets)
         standing = standing.as_routed(route)
         trial = standing.in_trial(route)
         # what was left already is on trial by its rows alone, which a failing store did not end
         candidate = None if trial in at.unrecorded else trial
         if wanted not in (None, candidate) and to is None and (route is None or wanted not in _named(route)):
             served = None if route is None else route.wanted
-            gone = _gone((wanted,), at, served, standing)
+            gone = _gone((wanted, *_unseen(stack, at, wanted)), at, served, standing)
             return Went(gone, served, RouteAck(at.epoch, {}, routing.now(), 0.0), standing)
         left, target = standing.way_back(
             candidate, to, in_rollout=candidate is not None, nearest=lambda targets: _nearest(seen, targets)
@@ -83,6 +84,14 @@ def go_back(
             continue
         return Went(gone, target, ack, standing)
     raise Refused("not_now", "others keep changing the route of this host: look at the status, then try again")
+
+
+def _unseen(stack: Sequence[str | None], at: View, wanted: str) -> list[str]:
+    """Between what was to be left and what the host's newest step left there may be steps that nobody saw."""
+    named = [stack.index(v) for v in left_by("" if at.file is None else at.file.reason) if v in stack]
+    if not named or wanted not in stack:
+        return []
+    return [version for version in stack[stack.index(wanted) : max(named) + 1] if version is not None]
 
 
 def _gone(left: Sequence[str], at: View, target: str | None, standing: Standing) -> tuple[str, ...]:

@@ -60,6 +60,27 @@ def test_of_two_rollbacks_at_once_the_second_decides_by_what_the_first_has_writt
     assert denied(bench) == {NEW, OLD}
 
 
+def test_a_rollback_that_finds_three_steps_at_the_host_records_the_one_that_nobody_saw(
+    bench: LoopBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller = started(bench, OLDEST, OLD, NEW)
+    for epoch, to, left in ((7, OLD, NEW), (8, OLDEST, OLD), (9, IDENTITY, OLDEST)):
+        bench.host.write_route(route_file(epoch, to, f"rollback:{left}"))
+    works, failing = fences.adopt, [True]
+
+    def fails_once(*args: Any, **more: Any) -> None:
+        if failing:
+            failing.pop()
+            fails()
+        works(*args, **more)
+
+    monkeypatch.setattr(fences, "adopt", fails_once)
+    controller.rollback(ME, None, False)
+    controller.tick()
+    assert serving(bench) == IDENTITY
+    assert denied(bench) == {NEW, OLD, OLDEST}
+
+
 def test_a_rollout_ends_although_its_candidate_was_left_by_the_rollback_before(
     bench: LoopBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

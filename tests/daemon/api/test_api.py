@@ -130,9 +130,9 @@ def test_commands_reach_the_controller_with_actor_and_reason(
 
 def test_faults_are_json_with_a_named_reason(api: TestClient, controller: FakeController, folder: Path) -> None:
     api.headers.update(bearer(folder, "operator"))
-    controller.refuse["rollback"] = Refused("nothing_to_go_back_to", "identity serves: there is nothing below it")
+    controller.refuse["rollback"] = Refused("nothing_to_roll_back", "identity serves: there is nothing below it")
     answer = api.post("/api/v1/rollback", json={})
-    assert (answer.status_code, answer.json()["reason"]) == (409, "nothing_to_go_back_to")
+    assert (answer.status_code, answer.json()["reason"]) == (409, "nothing_to_roll_back")
     malformed = api.post("/api/v1/rollback", json={"too": "support-a"})
     assert malformed.status_code == 422 and "body.too" in malformed.json()["message"]
     outside = api.post("/api/v1/rollback", json={"to": "../../etc"})

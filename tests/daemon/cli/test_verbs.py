@@ -49,9 +49,9 @@ def test_commands_carry_their_reason(shell: Shell, served: Served) -> None:
 
 
 def test_a_refusal_is_four_with_its_reason(shell: Shell, served: Served) -> None:
-    served.controller.refuse["rollback"] = Refused("nothing_to_go_back_to", "identity serves: nothing is below it")
+    served.controller.refuse["rollback"] = Refused("nothing_to_roll_back", "identity serves: nothing is below it")
     result = shell("rollback", "--home", str(served.home), "--json")
-    assert (result.code, json.loads(result.out)["reason"]) == (4, "nothing_to_go_back_to")
+    assert (result.code, json.loads(result.out)["reason"]) == (4, "nothing_to_roll_back")
     assert result.err == "homeostat: identity serves: nothing is below it\n"
 
 
