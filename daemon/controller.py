@@ -31,7 +31,7 @@ from daemon.query_watch import QueryWatch
 from daemon.residency import Residency
 from daemon.residents import Residents
 from daemon.rolling import Policy, Rolling
-from daemon.routing import Overtaken, Routing
+from daemon.routing import RESTORED, Overtaken, Routing
 from daemon.stand_in import StandIn
 from daemon.standing import Standing, standing
 from daemon.status import status
@@ -161,7 +161,7 @@ class Controller:
                         self._name,
                         "route",
                         self._name,
-                        "restored_on_host",
+                        RESTORED,
                         actor="daemon",
                         at=self._p.clock(),
                         data=data,

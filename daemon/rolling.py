@@ -57,6 +57,10 @@ class Policy:
     """What the operator's own queries say."""
 
 
+NO_ROLLOUT: Final = "no_rollout"
+"""A route's reason: a share was left in it, and no rollout runs."""
+
+
 class Rolling:
     """Drives the active rollout. One thread."""
 
@@ -137,7 +141,7 @@ class Rolling:
         route = self._routing.route
         if route is None or route.split is None:
             return
-        change = Change(self._deployment, route.control, None, "no_rollout", stands_in_for=route.stands_in_for)
+        change = Change(self._deployment, route.control, None, NO_ROLLOUT, stands_in_for=route.stands_in_for)
         with contextlib.suppress(Overtaken):
             write(self._store, self._routing, self._deployment, change, generation, self._clock, "rollout.none")
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from deploy.agent import RouteAck
 from deploy.driver_errors import StaleRoute
 from deploy.routes import Holdback, Route, RouteFile, Split
+
+RESTORED: Final = "restored_on_host"
+"""The host had lost its route file, or held an older one."""
 
 
 class RouteWriter(Protocol):

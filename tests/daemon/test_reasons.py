@@ -8,7 +8,18 @@ from typing import get_args
 import pytest
 
 from adapters.job import FailureReason
-from daemon import adoption, cycle, drift_policy, freeze, freeze_record, label_requests, rolling, soak_task, stand_in
+from daemon import (
+    adoption,
+    cycle,
+    drift_policy,
+    freeze,
+    freeze_record,
+    label_requests,
+    rolling,
+    routing,
+    soak_task,
+    stand_in,
+)
 from daemon.explain import cycles as told_cycles
 from daemon.explain import gates
 from daemon.explain.rollout_words import REASONS as ROLLOUT_WORDS
@@ -56,6 +67,7 @@ TABLES = {
     "A freeze": FREEZE,
     "A cycle": set(told_cycles.REASONS),
     "A training job": set(FailureReason),
+    "The route file": {routing.RESTORED, rolling.NO_ROLLOUT},
     "Who serves": set(stand_in.REASONS),
     "A command is refused": set(REFUSALS),
     "A kill query without a number": set(kill_query.MISSING),
