@@ -32,32 +32,18 @@ STAKES: Final[Mapping[str, str]] = MappingProxyType(
 )
 """This release's, by part: stakes and rules of the bets on rewards, rate ratios of events, odds of the assignment, the
 tolerated ratio of feedback, weights and tolerated ratios of the harm evidence."""
-REWARD_ALONE: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "reward_bets": "0.8 100:0.002 10.0 0.01:0.25",
-        "events": "2.0:0.25 3.5:0.45 6.0:0.3",
-        "assignment": "0.333333 0.5 0.666667 0.833333 1.2 1.5 2 3",
-        "feedback": "2.0",
-        "harm": (
-            "reward:0.4 errors:0.2:1.0 first_token:0.075:1.0 pace:0.075:1.0 flags:0.1:1.0 refusals:0.08:1.5 "
-            "length:0.03:3.0:spares_slice format:0.02:2.0:spares_slice agreement:0.02:2.0:spares_slice"
-        ),
-    }
-)
-"""What the releases bet with that froze the stakes on rewards alone: they had these numbers and no others, so a rollout
-of theirs goes on for as long as these stay. Never to be changed."""
 
 
 def changed(frozen: object) -> tuple[str, ...]:
     """Parts in which what a rollout was bet with differs from ``STAKES``.
 
-    ``frozen`` is what its row holds: a mapping of parts; a string, the stakes on rewards alone; None: nothing, as in
-    rows whose writer had only ever known the present ones.
+    ``frozen`` is what its row holds: a mapping of parts; a string, where the stakes on rewards alone were frozen and
+    nothing is known of the others; None: nothing, as in rows whose writer had only ever known the present ones.
     """
     if frozen is None or frozen == STAKES:
         return ()
     if isinstance(frozen, Mapping):
         known = cast("Mapping[str, Any]", frozen)
     else:
-        known = {**REWARD_ALONE, "reward": frozen}
+        known = {"reward": frozen}
     return tuple(part for part in sorted({*STAKES, *known}) if STAKES.get(part) != known.get(part))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from daemon.fault_map import as_fault
-from daemon.faults import ConfigError, Fault, MachineFault, Refused, Unreachable
+from daemon.faults import ConfigError, Fault, MachineFault, PeerRefused, Refused, Unreachable
 from daemon.store import StoreUnavailable
 from deploy import driver_errors
 from streams.errors import LogFileUnusable, LogMisconfigured, LogUnavailable, TopicMissing
@@ -20,8 +20,8 @@ from streams.errors import LogFileUnusable, LogMisconfigured, LogUnavailable, To
         (TopicMissing("k:1", "p", "r"), Unreachable, 3),
         (LogFileUnusable("/log.db", "p", "r"), MachineFault, 1),
         (driver_errors.Unreachable("x"), Unreachable, 3),
-        (driver_errors.LoraDisabled("start it with --enable-lora"), Refused, 4),
-        (driver_errors.RankTooLarge("x"), Refused, 4),
+        (driver_errors.LoraDisabled("start it with --enable-lora"), PeerRefused, 4),
+        (driver_errors.RankTooLarge("x"), PeerRefused, 4),
         (StoreUnavailable("x"), MachineFault, 1),
         (PermissionError(13, "Permission denied", "/f"), MachineFault, 1),
     ],

@@ -23,6 +23,7 @@ from deploy.evidence import Evidence
 from deploy.guards import Bounds
 from deploy.power import Outlook, forecast
 from deploy.rollout import LIVE, Phase, RolloutConfig
+from monitors.coverage import Coverage
 from tests.daemon.fakes import FakeController
 from tests.daemon.learning_shell import learning
 from tests.daemon.past import past
@@ -142,7 +143,9 @@ def test_the_status_shows_the_e_value_that_each_process_needs(store: Store) -> N
         row = rollouts.Rollout("r1", "support", VERSION, None, "a", "canary_half", True, "t", data, NOW, NOW, NOW)
         rollouts.create(tx, row)
     routing: Any = SimpleNamespace(route=None, file=None)
-    ingest: Any = SimpleNamespace(evidence=Evidence("r1", config, Bounds(), lambda _text: True), lag=dict)
+    evidence = Evidence("r1", config, Bounds(), lambda _text: True)
+    watch = SimpleNamespace(coverage=Coverage("warming", 0, 100, 0.0, 0.0, 0, 50, False))
+    ingest: Any = SimpleNamespace(evidence=evidence, lag=dict, watch=watch)
     shown = status(store, CONFIG, Standing(None, (), None), Observation((), None), routing, ingest)["rollout"][
         "evidence"
     ]

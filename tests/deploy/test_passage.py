@@ -33,7 +33,7 @@ def test_medians_are_those_of_simulated_processes_within_a_fifth(direction: Dire
         bars = {"alone": ALONE} if direction == "promote" else {"alone": ALONE, "combined": COMBINED}
         told = {name: units_to_reach(effect, variance(signed, share), share, bar) for name, bar in bars.items()}
         horizon = int(1.25 * max(told.values())) + 1
-        alone, combined = hits(direction, signed, share, 120, horizon, seed=31)
+        alone, combined = hits(direction, signed, share, 800, horizon, seed=31)
         for name, units in told.items():
             ratios[effect, name] = units / median((alone if name == "alone" else combined).tolist())
     assert all(0.8 < ratio < 1.2 for ratio in ratios.values()), ratios

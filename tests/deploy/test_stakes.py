@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from deploy import stakes
-from deploy.stakes import REWARD_ALONE, STAKES, changed
+from deploy.stakes import STAKES, changed
 from monitors import bets, owner, ratio
 
 EVERY: dict[str, Any] = dict(STAKES)
@@ -28,11 +27,9 @@ def test_a_part_that_this_release_does_not_know_is_another_release() -> None:
     assert changed({**EVERY, "of_tomorrow": "1"}) == ("of_tomorrow",)
 
 
-def test_the_stakes_on_rewards_alone_stand_for_what_their_writers_bet_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert changed(bets.PRIOR) == tuple(part for part in sorted(REWARD_ALONE) if REWARD_ALONE[part] != STAKES[part])
-    assert "reward" in changed("0.5:1.0")
-    monkeypatch.setattr(stakes, "STAKES", {**REWARD_ALONE, "reward": bets.PRIOR, "events": "2.0:1.0"})
-    assert changed(bets.PRIOR) == ("events",), "a later release with other bets is told from them"
+def test_of_a_writer_that_froze_the_stakes_on_rewards_alone_nothing_else_is_known() -> None:
+    assert changed(bets.PRIOR) == tuple(sorted(STAKES.keys() - {"reward"}))
+    assert changed("0.5:1.0") == tuple(sorted(STAKES))
 
 
 def test_every_number_that_moves_a_wealth_is_in_a_part() -> None:
