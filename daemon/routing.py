@@ -114,8 +114,8 @@ class Routing:
         file as their only record, and a second rollback writes another file over it.
         """
         with self._lock:
-            left = () if self._file is None or self.epoch <= self._recorded else left_by(self._file.reason)
-            return tuple(dict.fromkeys((*self._missed, *left)))
+            left = () if self._file is None or self._file.epoch <= self._recorded else left_by(self._file.reason)
+            return tuple(dict.fromkeys((*self._missed, *left))) if left else self._missed
 
     def recorded(self, epoch: int) -> None:
         """The rows know of everything up to the file of this epoch."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from statistics import NormalDist
 from typing import Final, NamedTuple
 
@@ -41,6 +42,7 @@ class _Curve(NamedTuple):
     overshoot: float
 
 
+@lru_cache(maxsize=1024)
 def units_to_reach(effect: float, variance: float, propensity: float, log_bar: float, chance: float = 0.5) -> float:
     """Units (both arms) within which a share ``chance`` of all processes has reached the log e-value ``log_bar``.
 
