@@ -31,7 +31,8 @@ from daemon.query_watch import QueryWatch
 from daemon.residency import Residency
 from daemon.residents import Residents
 from daemon.rolling import Policy, Rolling
-from daemon.routing import RESTORED, Overtaken, Routing
+from daemon.route_write import restore
+from daemon.routing import Overtaken, Routing
 from daemon.stand_in import StandIn
 from daemon.standing import Standing, standing
 from daemon.status import status
@@ -126,7 +127,7 @@ class Controller:
     def _act(self) -> None:
         p = self._p
         generation = adopt(p.store, p.routing, self._seen.route, self._name, p.clock())
-        self._restore_route()
+        restore(p.store, p.routing, self._name, self._seen, p.clock())
         reconcile_intents(p.store, p.routing, self._name, p.clock())
         self._refresh()
         self._keep_residents()
@@ -147,25 +148,6 @@ class Controller:
         self._holding.tick(self._standing.accepted, self._seen, paused, generation)
         self._frozen.tick()
         p.learning.tick(self._standing.champion, paused, row is not None)
-
-    def _restore_route(self) -> None:
-        """A gateway that starts anew reads the host's file: without ours it would serve what was routed before."""
-        if not any(r.alive for r in self._seen.replicas):
-            return
-        with contextlib.suppress(Overtaken):
-            if self._p.routing.restore(self._seen.route):
-                data = {"epoch": self._p.routing.epoch}
-                with self._p.store.begin() as tx:
-                    ledger.append(
-                        tx,
-                        self._name,
-                        "route",
-                        self._name,
-                        RESTORED,
-                        actor="daemon",
-                        at=self._p.clock(),
-                        data=data,
-                    )
 
     def _follow(self, row: rollouts.Rollout | None) -> None:
         wanted = None if row is None else row.id

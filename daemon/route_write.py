@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from daemon.routing import Overtaken, Routing
+from daemon import ledger
+from daemon.routing import RESTORED, Overtaken, Routing
 from daemon.store import Store, fences, intents
-from deploy.agent import RouteAck
+from deploy.agent import Observation, RouteAck
 from deploy.routes import Holdback, Split
 from streams.failpoints import failpoint
 
@@ -74,6 +75,22 @@ def hold(
         return routing.hold(holdback, generation=generation, actor=change.actor, reason=reason)
 
     return _intended(store, deployment, change, clock, "holdback", serve)
+
+
+def restore(store: Store, routing: Routing, deployment: str, seen: Observation, now: float) -> None:
+    """Write the newest file again where the host has lost it: a gateway that starts anew would serve what was routed
+    before. Nothing happens while no replica answers, for then the agent may be away as well.
+    """
+    if not any(r.alive for r in seen.replicas):
+        return
+    try:
+        if not routing.restore(seen.route):
+            return
+    except Overtaken:
+        return
+    data = {"epoch": routing.epoch}
+    with store.begin() as tx:
+        ledger.append(tx, deployment, "route", deployment, RESTORED, actor="daemon", at=now, data=data)
 
 
 def _intended(

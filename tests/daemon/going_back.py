@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from sqlalchemy.exc import OperationalError
 
 from daemon.controller import Controller
@@ -58,6 +61,19 @@ def denied(bench: LoopBench) -> set[str]:
 def fails(*_args: object, **_more: object) -> None:
     """As a full disk does."""
     raise OperationalError("COMMIT", {}, Exception("database or disk is full"))
+
+
+def once(works: Callable[..., None]) -> Callable[..., None]:
+    """Fails the first time and works from then on."""
+    failing = [True]
+
+    def act(*args: Any, **more: Any) -> None:
+        if failing:
+            failing.pop()
+            fails()
+        works(*args, **more)
+
+    return act
 
 
 def no_store(*_args: object, **_more: object) -> None:

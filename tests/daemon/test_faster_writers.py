@@ -12,7 +12,7 @@ from daemon.store import StoreUnavailable, fences, ledger, rollouts
 from daemon.store.ledger import Entry
 from deploy.rollout import LIVE, Phase
 from deploy.routes import Holdback, Route, RouteFile, Split
-from tests.daemon.going_back import OLDEST, denied, fails, in_canary, route_file, serving, started
+from tests.daemon.going_back import OLDEST, denied, fails, in_canary, once, route_file, serving, started
 from tests.daemon.loop_bench import IDENTITY, ME, NEW, OLD, LoopBench
 
 pytestmark = pytest.mark.slow
@@ -66,15 +66,7 @@ def test_a_rollback_that_finds_three_steps_at_the_host_records_the_one_that_nobo
     controller = started(bench, OLDEST, OLD, NEW)
     for epoch, to, left in ((7, OLD, NEW), (8, OLDEST, OLD), (9, IDENTITY, OLDEST)):
         bench.host.write_route(route_file(epoch, to, f"rollback:{left}"))
-    works, failing = fences.adopt, [True]
-
-    def fails_once(*args: Any, **more: Any) -> None:
-        if failing:
-            failing.pop()
-            fails()
-        works(*args, **more)
-
-    monkeypatch.setattr(fences, "adopt", fails_once)
+    monkeypatch.setattr(fences, "adopt", once(fences.adopt))
     controller.rollback(ME, None, False)
     controller.tick()
     assert serving(bench) == IDENTITY

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 import daemon.rolling
@@ -20,6 +18,7 @@ from tests.daemon.going_back import (
     fails,
     in_canary,
     no_store,
+    once,
     route_file,
     serving,
     started,
@@ -107,15 +106,7 @@ def test_a_rollback_that_finds_two_steps_at_the_host_records_both(
     controller = in_canary(bench)
     bench.host.write_route(route_file(7, OLD, f"rollback:{NEW}"))
     bench.host.write_route(route_file(8, OLDEST, f"rollback:{OLD}"))
-    works, failing = fences.adopt, [True]
-
-    def fails_once(*args: Any, **more: Any) -> None:
-        if failing:
-            failing.pop()
-            fails()
-        works(*args, **more)
-
-    monkeypatch.setattr(fences, "adopt", fails_once)
+    monkeypatch.setattr(fences, "adopt", once(fences.adopt))
     assert controller.rollback(ME, None, False)["to"] == OLDEST
     controller.tick()
     assert serving(bench) == OLDEST
