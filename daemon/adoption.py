@@ -11,10 +11,9 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from daemon import ledger
-from daemon.live_evidence import intervals_of, restore
-from daemon.rollback import MOST_UNITS
+from daemon.live_evidence import MOST_UNITS, intervals_of, restore
 from daemon.rolling import deny, suspend
-from daemon.routing import Routing, left_by
+from daemon.routing import Routing, places_left
 from daemon.store import Store, Tx, denials, fences, intents, rollouts, versions
 from deploy.rollout import LIVE, Phase, Signal
 from deploy.routes import Route, RouteFile
@@ -156,7 +155,7 @@ def left_on_host(stack: Sequence[str], reason: str, control: str | None, before:
     (what was last known to serve; None or ``control``: the top) down to those are left. Without names a person put
     ``control`` there himself: everything above it is.
     """
-    named = [stack.index(version) for version in left_by(reason) if version in stack]
+    named = places_left(stack, reason)
     if not named:
         return stack[: stack.index(control)] if control in stack else stack
     first = stack.index(before) if before in stack and before != control else 0

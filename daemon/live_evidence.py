@@ -33,7 +33,8 @@ KILL_MEMORY: Final = 20
 """Exchanges of both arms that are looked back on for each server error that the kill switch needs: enough for a share
 of one twentieth.
 """
-
+MOST_UNITS: Final = 10_000
+"""Units up to which a way back is recorded with intervals: about a third of a second, in which nobody else writes."""
 
 _JOIN: Final = JoinConfig()
 

@@ -6,17 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from daemon import ledger
 from daemon.api.ports import By
-from daemon.live_evidence import intervals_of
+from daemon.live_evidence import MOST_UNITS, intervals_of
 from daemon.rolling import deny, suspend
 from daemon.store import Tx, fences, rollouts
 from deploy.rollout import Phase, Signal, move
-
-MOST_UNITS: Final = 10_000
-"""Units up to which a rollback is recorded with intervals: about a third of a second, in which nobody else writes."""
 
 
 def record(

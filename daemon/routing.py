@@ -8,7 +8,7 @@ undoes a rollback.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from deploy.agent import RouteAck
@@ -64,9 +64,10 @@ class Routing:
         """Epoch up to which the rows know what became of the routes."""
         self._missed: tuple[str, ...] = ()
         """Left by files between that epoch's and the newest one."""
-        self._floor = 0
         self._known: Route | None = None
-        """The route of that epoch."""
+        """The route of the epoch that is recorded."""
+        self._floor = 0
+        """Every route that is written has a higher epoch."""
         self.generation = 0
 
     @property
@@ -230,3 +231,8 @@ def left_by(reason: str) -> tuple[str, ...]:
     """The versions that a route file's reason says were left: ``rollback:<version>,<version>``."""
     head, _, tail = reason.partition(":")
     return tuple(v for v in tail.split(",") if v) if head == "rollback" else ()
+
+
+def places_left(stack: Sequence[str | None], reason: str) -> list[int]:
+    """Where in a stack of versions those stand that a route file's reason names."""
+    return [stack.index(version) for version in left_by(reason) if version in stack]

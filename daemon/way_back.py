@@ -12,7 +12,7 @@ from typing import Final
 
 from daemon.api.ports import By
 from daemon.faults import Refused
-from daemon.routing import Overtaken, Routing, View, left_by
+from daemon.routing import Overtaken, Routing, View, places_left
 from daemon.standing import Standing
 from deploy.agent import Observation, RouteAck
 from deploy.routes import Route
@@ -88,7 +88,7 @@ def go_back(
 
 def _unseen(stack: Sequence[str | None], at: View, wanted: str) -> list[str]:
     """Between what was to be left and what the host's newest step left there may be steps that nobody saw."""
-    named = [stack.index(v) for v in left_by("" if at.file is None else at.file.reason) if v in stack]
+    named = places_left(stack, "" if at.file is None else at.file.reason)
     if not named or wanted not in stack:
         return []
     return [version for version in stack[stack.index(wanted) : max(named) + 1] if version is not None]
