@@ -32,6 +32,14 @@ class Level:
         if self._hours is not None:
             self._hours.append(value, at)
 
+    def extend(self, count: int, total: float, squares: float) -> None:
+        """Values that came after the reference, without what their hours add: how many, their sum and that of their
+        squares.
+        """
+        self._count += count
+        self._total += total
+        self._squares += squares
+
     def spans(self, span_s: float) -> bool:
         """Whether the reference is long enough; it need not be once the season is known."""
         return self._hours is None or self._hours.span_s >= span_s

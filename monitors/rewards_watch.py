@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from monitors.alarms import AlarmKind, Evidence
 from monitors.answers import Answers
-from monitors.detectors.esr import Esr
 from monitors.detectors.informers import Informer
 from monitors.feedback_rate import FeedbackRate
 from monitors.identity_cap import IdentityCap
 from monitors.level import Level
-from monitors.signals import Found, Signal, armed
+from monitors.self_starting import SelfStarting
+from monitors.signals import Found, Signal
 from monitors.watch_config import WatchConfig
 
 SIGNALS: Final = (
@@ -28,7 +28,8 @@ SIGNALS: Final = (
 
 class RewardWatch:
     """Learns the levels from the first ``reward_reference`` counted rewards, over ``reference_span_s`` at least, then
-    watches. Levels follow the hour of the day where those rewards span one, and from a week on that of the week.
+    watches, and goes on learning until ``reward_known`` of them. Levels follow the hour of the day where the first
+    rewards span one, and from a week on that of the week.
 
     Each signal has its alarm once, until ``rebase``.
     """
@@ -45,7 +46,7 @@ class RewardWatch:
         self._known = False
         for level in self._levels.values():
             level.forget()
-        self._sides: dict[str, Esr] = {}
+        self._sides: dict[str, SelfStarting] = {}
         self._informer = Informer("reward")
         self._answers = Answers()
 
@@ -88,19 +89,21 @@ class RewardWatch:
         for signal in SIGNALS:
             side = self._sides.get(signal.name)
             if side is not None and side.update(values[signal.name], self._levels[signal.name].offset(at)):
-                found.append(Found(signal.kind, side.name, signal.primary, self._evidence(signal, side)))
+                found.append(Found(signal.kind, side.esr.name, signal.primary, self._evidence(signal, side)))
                 del self._sides[signal.name]
         return found
 
-    def _evidence(self, signal: Signal, side: Esr) -> Evidence:
+    def _evidence(self, signal: Signal, side: SelfStarting) -> Evidence:
+        esr = side.esr
         numbers: Evidence = {
             "signal": signal.name,
-            "direction": side.side,
+            "direction": esr.side,
             "usual": self._levels[signal.name].mean,
-            "p0": side.level,
-            "e": side.statistic,
-            "threshold": side.threshold,
-            "rewards": side.events,
+            "known_from": self._levels[signal.name].count,
+            "p0": esr.level,
+            "e": esr.statistic,
+            "threshold": esr.threshold,
+            "rewards": esr.events,
         }
         if not signal.primary:
             return numbers
@@ -131,7 +134,7 @@ class RewardWatch:
         for signal in SIGNALS:
             level = self._levels[signal.name]
             level.settle(config.reward_clumping)
-            self._sides[signal.name] = armed(signal, level, config)
+            self._sides[signal.name] = SelfStarting(signal, level, config)
 
     def dump(self) -> dict[str, Any]:
         """JSON-able state."""
@@ -151,7 +154,11 @@ class RewardWatch:
         watch = cls(config)
         watch._known = stored["known"]
         watch._levels = {name: Level.load(level) for name, level in stored["levels"].items()}
-        watch._sides = {name: Esr.load(side) for name, side in stored["sides"].items()}
+        watch._sides = {
+            signal.name: SelfStarting.load(signal, watch._levels[signal.name], config, stored["sides"][signal.name])
+            for signal in SIGNALS
+            if signal.name in stored["sides"]
+        }
         watch._cap.load(stored["cap"])
         watch._informer = Informer.load(stored["informer"])
         watch._rate = FeedbackRate.load(config.reference_span_s, stored["rate"])

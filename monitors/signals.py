@@ -32,9 +32,13 @@ class Signal:
     """Share of the deployment's budget: its threshold is this many times the events between false alarms."""
 
 
-def armed(signal: Signal, level: Level, config: WatchConfig) -> Esr:
-    """The detector of a signal whose level is complete: moved away from the alarm, since it is an estimate."""
+def p0_of(signal: Signal, level: Level, config: WatchConfig) -> float:
+    """What a signal is compared with: its level, moved away from the alarm, since it is an estimate."""
     variance = max(level.variance, 0.25 / level.count)
     errors, clumping = config.reward_errors, config.reward_clumping
-    cautious = cautious_level(level.mean, variance, level.count, signal.side, errors, clumping)
-    return Esr(signal.side, cautious, signal.divisor * config.events_between_false_alarms)
+    return cautious_level(level.mean, variance, level.count, signal.side, errors, clumping)
+
+
+def armed(signal: Signal, level: Level, config: WatchConfig) -> Esr:
+    """The detector of a signal whose level is complete."""
+    return Esr(signal.side, p0_of(signal, level, config), signal.divisor * config.events_between_false_alarms)

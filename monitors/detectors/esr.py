@@ -26,16 +26,27 @@ class Esr:
     def __init__(self, side: Side, level: float, threshold: float) -> None:
         """``level``: p0, in the scale of the values; ``threshold``: mean events between false alarms."""
         self.side: Side = side
-        self.level = min(max(level, _LOWEST), 1.0 - _LOWEST)
+        self.relevel(level)
         self.threshold = threshold
         self.name = f"esr_{side}"
         self._sums = [0.0] * len(STAKES)
+        self._recent = 1.0
+        """e-CUSUM of the smallest stake: it begins anew, at 1, whenever it has lost what it won."""
         self.events = 0
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing at present speaks for a change: what came before now does not belong to one."""
+        return self._recent <= 1.0
 
     @property
     def statistic(self) -> float:
         """Mean of the sums."""
         return math.fsum(self._sums) / len(STAKES)
+
+    def relevel(self, level: float) -> None:
+        """Another p0 from the next value on; what was won against the old one stays."""
+        self.level = min(max(level, _LOWEST), 1.0 - _LOWEST)
 
     def update(self, value: float, offset: float = 0.0) -> bool:
         """One value; outside [0, 1] or NaN it is ignored.
@@ -50,12 +61,13 @@ class Esr:
         self._sums = [
             min((m + 1.0) * (1.0 + stake * gain), _LARGEST) for m, stake in zip(self._sums, STAKES, strict=True)
         ]
+        self._recent = min(max(self._recent, 1.0) * (1.0 + STAKES[0] * gain), _LARGEST)
         self.events += 1
         return self.statistic >= self.threshold
 
     def reset(self) -> None:
         """Forget the values, keep the level."""
-        self._sums, self.events = [0.0] * len(STAKES), 0
+        self._sums, self._recent, self.events = [0.0] * len(STAKES), 1.0, 0
 
     def dump(self) -> dict[str, Any]:
         """JSON-able state."""
@@ -64,13 +76,15 @@ class Esr:
             "level": self.level,
             "threshold": self.threshold,
             "sums": list(self._sums),
+            "recent": self._recent,
             "events": self.events,
         }
 
     @classmethod
     def load(cls, stored: dict[str, Any]) -> Esr:
-        """Inverse of ``dump``."""
+        """Inverse of ``dump``. A state from before ``recent`` was kept begins it anew."""
         detector = cls(stored["side"], float(stored["level"]), float(stored["threshold"]))
+        detector._recent = float(stored.get("recent", 1.0))
         detector._sums = [float(m) for m in stored["sums"]]
         detector.events = int(stored["events"])
         return detector

@@ -1,7 +1,8 @@
 # pyright: basic
 """Rewards that fall from .80: e-SR against ADWIN and PageHinkley at the same measured time to a false alarm.
 
-Twice: with the usual level known as the product knows it by default, and known well, from 2,000 rewards.
+As the product is by default, soon after it began to watch and once its level is known; and with the level known well
+from the start. Without a bar: the delays at the product's own budget.
 """
 
 from __future__ import annotations
@@ -15,34 +16,38 @@ from typing import Final
 import numpy as np
 from river.drift import ADWIN, PageHinkley
 
-from monitors.detectors.esr import Esr, cautious_level
+from monitors.level import Level
+from monitors.rewards_watch import SIGNALS
+from monitors.self_starting import SelfStarting
 from monitors.watch_config import WatchConfig
 from tests.bench.drift_parts.bars import Bars
 from tests.bench.drift_parts.delays import Delays, Traces, between, firsts, number, thresholds
 
 USUAL = 0.80
 BARS = {0.75: 300, 0.70: 105, 0.60: 46}
-QUIET, ONSET, HORIZON = 6_000, 300, 3_000
+QUIET, SOON, HORIZON = 6_000, 300, 3_000
+"""Rewards of a quiet stream, before a fall, and after it."""
 DELTAS = (0.3, 0.1, 0.03, 0.01, 0.002)
 HEIGHTS = (10.0, 20.0, 30.0, 40.0, 50.0)
 RIVAL_RUNS = 40
+FALL: Final = SIGNALS[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """How the usual level is known."""
+    """How the usual level is known when the rewards fall."""
 
     name: str
-    reference: int
-    """Rewards that it is estimated from."""
-    errors: float
-    """Standard errors of caution."""
+    config: WatchConfig
+    onset: int = SOON
+    """Rewards before the fall that the watch has seen."""
 
 
 _DEFAULT: Final = WatchConfig()
 KNOWN: Final = (
-    Knowledge("by default", _DEFAULT.reward_reference, _DEFAULT.reward_errors),
-    Knowledge("level known well", 2_000, 1.0),
+    Knowledge("by default, soon", _DEFAULT),
+    Knowledge("by default", _DEFAULT, _DEFAULT.reward_known),
+    Knowledge("level known well", WatchConfig(reward_reference=2_000, reward_known=0, reward_errors=1.0)),
 )
 
 
@@ -52,12 +57,15 @@ def rewards(mean: float, onset: int, length: int, seed: int) -> list[float]:
     return [float(rng.random() < (USUAL if index < onset else mean)) for index in range(length)]
 
 
-def detector(known: Knowledge, seed: int, threshold: float = math.inf) -> Esr:
+def detector(known: Knowledge, seed: int, threshold: float = math.inf) -> SelfStarting:
     """As the watch makes it, from a reference of its own."""
-    count = known.reference
-    mean = sum(rewards(USUAL, count, count, 10**6 + seed)) / count
-    cautious = cautious_level(mean, mean * (1 - mean), count, "fall", known.errors, _DEFAULT.reward_clumping)
-    return Esr("fall", cautious, threshold)
+    level, count = Level(), known.config.reward_reference
+    for value in rewards(USUAL, count, count, 10**6 + seed):
+        level.append(value, None)
+    level.settle(known.config.reward_clumping)
+    fall = SelfStarting(FALL, level, known.config)
+    fall.esr.threshold = threshold
+    return fall
 
 
 def first(values: Sequence[float], tells: Callable[[float], bool], onset: int) -> float:
@@ -73,8 +81,8 @@ def _quiet(known: Knowledge, streams: int) -> Traces:
     for row in range(streams):
         fall = detector(known, row)
         for index, value in enumerate(rewards(USUAL, QUIET, QUIET, row)):
-            fall.update(value)
-            traces[row, index] = fall.statistic
+            fall.update(value, 0.0)
+            traces[row, index] = fall.esr.statistic
     return traces
 
 
@@ -121,26 +129,41 @@ def table(bars: Bars, mean_events: float, streams: int, runs: int) -> None:
     for mean in BARS:
         shown: list[str] = []
         for name, (make, setting) in rivals.items():
-            theirs = _delays(mean, RIVAL_RUNS, lambda _row, make=make, setting=setting: make(setting))
+            theirs = _delays(mean, SOON, RIVAL_RUNS, lambda _row, make=make, setting=setting: make(setting))
             shown.append(f"{name} ({setting:g}) {number(theirs.median)} (missed {theirs.missed:.2f})")
         print(f"{f'reward .80 -> {mean:.2f}, rivals':40} {', '.join(shown)}", flush=True)
 
 
 def _own(bars: Bars, known: Knowledge, mean_events: float, streams: int, runs: int) -> None:
     """e-SR with the level known in one way."""
-    traces = _quiet(known, streams)
+    traces, config = _quiet(known, streams), known.config
     levels, found = thresholds({"esr": traces}, mean_events)
     own = between(firsts(traces, mean_events), QUIET)
     print(
-        f"rewards, {known.name} (from {known.reference:,} rewards, {known.errors:g} standard errors off): "
+        f"rewards, {known.name} (level from {config.reward_reference:,} rewards, {known.onset:,} after it, "
+        f"{config.reward_errors:g} standard errors off): "
         f"e-SR at the measured {levels['esr']:,.0f}: one in {found}; at its own {mean_events:,.0f}: {own}"
     )
     for mean, most in BARS.items():
-        delays = _delays(mean, runs, lambda row: detector(known, 10**5 + row, levels["esr"]).update)
+        delays = _own_delays(known, mean, runs, levels["esr"])
         bars.delay(f"reward .80 -> {mean:.2f}, {known.name}", delays, most, 0.05, found.mean)
+    product = FALL.divisor * config.events_between_false_alarms
+    shown: list[str] = []
+    for mean in BARS:
+        delays = _own_delays(known, mean, runs, product)
+        shown.append(f"{mean:.2f} {number(delays.median)} (missed {delays.missed:.2f})")
+    print(f"{f'at the product budget, {known.name}':40} {', '.join(shown)}", flush=True)
 
 
-def _delays(mean: float, runs: int, make: Callable[[int], Callable[[float], bool]]) -> Delays:
+def _own_delays(known: Knowledge, mean: float, runs: int, threshold: float) -> Delays:
+    def made(row: int) -> Callable[[float], bool]:
+        fall = detector(known, 10**5 + row, threshold)
+        return lambda value: fall.update(value, 0.0)
+
+    return _delays(mean, known.onset, runs, made)
+
+
+def _delays(mean: float, onset: int, runs: int, make: Callable[[int], Callable[[float], bool]]) -> Delays:
     """Delays of detectors that are made anew for each row."""
-    seen = [first(rewards(mean, ONSET, ONSET + HORIZON, 10**5 + row), make(row), ONSET) for row in range(runs)]
+    seen = [first(rewards(mean, onset, onset + HORIZON, 10**5 + row), make(row), onset) for row in range(runs)]
     return Delays([d for d in seen if d > 0], sum(d < 0 for d in seen))
