@@ -7,6 +7,7 @@ as capped.
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -99,6 +100,8 @@ class Evidence:
         self.kill = Kill()
         self._units: dict[str, Unit] = {}
         self._open: dict[str, Unit] = {}
+        self._closing: list[tuple[float, str]] = []
+        """Heap of the open units by (first_at, session): the order in which their windows end."""
         self._per_identity: Counter[str] = Counter()
         self._matured_per_identity: Counter[str] = Counter()
         self._counted: dict[Path, set[str]] = {path: set() for path in self._guards}
@@ -125,12 +128,13 @@ class Evidence:
         made = cls(rollout, config, bounds, in_slice, before, sliced=sliced)
         by_seq = {unit.seq: unit for unit in units}
         for unit in by_seq.values():
-            made._units[unit.session] = made._open[unit.session] = unit
-            made._per_identity[unit.identity] += 1
+            made._add(unit)
         for event in events:
             made.processes = apply(made.processes, event, config)
             made._seq = event.seq
             made._recall_event(by_seq[event.unit], event.path)
+        made._closing = [(unit.first_at, unit.session) for unit in made._open.values()]
+        heapq.heapify(made._closing)
         return made
 
     def recall(self, exchange: Exchange, reward: float, sent_at: float) -> None:
@@ -205,14 +209,10 @@ class Evidence:
     def mature(self, now: float) -> Tick:
         """Close the units whose window is over, in request order, and give each one's mean to the promote path."""
         horizon = now - self.config.maturity_s - self.config.lateness_s
-        due = sorted(
-            (u for u in self._open.values() if u.first_at <= horizon),
-            key=lambda u: (u.first_at, u.session),
-        )
         events: list[UnitEvent] = []
-        for unit in due:
+        while self._closing and self._closing[0][0] <= horizon:
+            unit = self._open.pop(heapq.heappop(self._closing)[1])
             unit.matured = True
-            del self._open[unit.session]
             # the cap counts units, rewarded or not: whether one is rewarded may depend on the arm
             self._matured_per_identity[unit.identity] += 1
             if not unit.rewards or self._matured_per_identity[unit.identity] > self.config.identity_cap:
@@ -242,9 +242,13 @@ class Evidence:
             first_at=exchange.received_at,
             capped=self._per_identity[exchange.identity] >= self.config.identity_cap,
         )
-        self._per_identity[exchange.identity] += 1
-        self._units[exchange.session] = self._open[exchange.session] = unit
+        self._add(unit)
         return unit
+
+    def _add(self, unit: Unit) -> None:
+        self._units[unit.session] = self._open[unit.session] = unit
+        self._per_identity[unit.identity] += 1
+        heapq.heappush(self._closing, (unit.first_at, unit.session))
 
     def _watch_kill_switch(self, exchange: Exchange) -> None:
         wrong = failed(exchange)

@@ -76,9 +76,9 @@ def happened(spec: GuardrailSpec, exchange: Exchange) -> bool:
         case "flagged":
             return exchange.finish_reason == "content_filter"
         case "refusal":
-            return _REFUSAL.search(exchange.completion[:_OPENING]) is not None
+            return _REFUSAL.search(exchange.completion[:_OPENING].lower()) is not None
         case "agreement":
-            return _AGREEMENT.match(exchange.completion[:_OPENING].lstrip()) is not None
+            return _AGREEMENT.match(exchange.completion[:_OPENING].lstrip().lower()) is not None
         case "question":
             return exchange.completion.rstrip(_CLOSING).endswith(QUESTION_MARKS)
         case "malformed":

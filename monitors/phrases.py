@@ -1,7 +1,8 @@
 """How replies that refuse, or that agree before they answer, begin: patterns by language (ISO 639-1).
 
 A refusal is looked for in the opening of a reply, an agreement at its very beginning. Spaces stand for any white space,
-an apostrophe for either kind. Add a language by adding a row to both tables.
+an apostrophe for either kind; case does not count, so escapes that differ by it (as \\S from \\s) cannot be used. Add a
+language by adding a row to both tables.
 """
 
 from __future__ import annotations
@@ -118,7 +119,9 @@ AGREEMENTS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def one_of(tables: Iterable[tuple[str, ...]]) -> re.Pattern[str]:
-    """A pattern that finds any of them as whole words."""
-    every = "|".join(part for patterns in tables for part in patterns)
+    """A pattern that finds any of them as whole words in a text of lower case: without regard to case the search would
+    take three times as long, on every reply.
+    """
+    every = "|".join(part for patterns in tables for part in patterns).lower()
     spelled = every.replace("'", "(?:'|\u2019)").replace(" ", r"\s")
-    return re.compile(rf"(?<!\w)(?:{spelled})\b", re.IGNORECASE)
+    return re.compile(rf"(?<!\w)(?:{spelled})\b")
