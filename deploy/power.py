@@ -11,8 +11,10 @@ import math
 from dataclasses import dataclass
 
 from deploy.guards import REWARD_WEIGHT
-from deploy.passage import units_to_reach
+from deploy.passage import both, chance_within, units_to_reach
 from deploy.rollout_config import RolloutConfig
+
+_HALVINGS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +69,49 @@ def forecast(outlook: Outlook, config: RolloutConfig) -> Forecast:
     """Units and seconds to promotion through both steps and probation."""
     small = _first_step(outlook, config)
     rate, mature_s = max(outlook.units_per_s, 1e-9), config.maturity_s + config.lateness_s
-    tests = ((outlook.gain_in_slice, outlook.slice_share), (outlook.gain_overall + config.margin_half, 1.0))
-    found = [_second_step(effect, part, small, rate * mature_s, outlook, config) for effect, part in tests]
-    half, windows = max(found, key=lambda step: step[0] / rate + step[1] * mature_s)
+    ramp = _Ramp(small, rate, mature_s, _spread(config.share_small) / _spread(config.share_half))
+    seconds = _second_step(ramp, outlook, config)
+    half, windows = ramp.units_half(seconds)
     probation = _probation_s(outlook, config)
     waits = windows * mature_s + probation
     return Forecast(small, half, (small + half) / rate + waits, waits, probation)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ramp:
+    """What is known of the second step's tests as time goes on. When it begins, a maturity window's units of the first
+    share are on their way; where they are enough, no unit of the second share is waited for.
+    """
+
+    small: float
+    """Rated units of the first step."""
+    rate: float
+    """Rated units a second."""
+    mature_s: float
+    weight: float
+    """What a unit at the first share says, in units at the second."""
+
+    @property
+    def _turn_s(self) -> float:
+        """Seconds until units of the second share are mature."""
+        return self.small / self.rate + 2.0 * self.mature_s
+
+    def known(self, seconds: float) -> float:
+        """Mature units after ``seconds`` of the rollout, in units at the second share."""
+        first = min(seconds, self._turn_s) - self.mature_s
+        return self.rate * (max(first, 0.0) * self.weight + max(seconds - self._turn_s, 0.0))
+
+    def seconds(self, known: float) -> float:
+        """When so much is known; never before the second step begins."""
+        first = (self.small + self.rate * self.mature_s) * self.weight
+        if known <= first:
+            return max(known / self.weight, self.small) / self.rate + self.mature_s
+        return self._turn_s + (known - first) / self.rate
+
+    def units_half(self, seconds: float) -> tuple[float, int]:
+        """(rated units beyond those of the first step, maturity windows that pass in all)."""
+        windows = 1 if seconds <= self._turn_s else 2
+        return max((seconds - windows * self.mature_s) * self.rate - self.small, 0.0), windows
 
 
 def _first_step(outlook: Outlook, config: RolloutConfig) -> float:
@@ -81,20 +120,31 @@ def _first_step(outlook: Outlook, config: RolloutConfig) -> float:
     return max(shown, config.min_units_per_arm / min(config.share_small, 1.0 - config.share_small))
 
 
-def _second_step(
-    effect: float, part: float, small: float, unripe: float, outlook: Outlook, config: RolloutConfig
-) -> tuple[float, int]:
-    """(units beyond the ``small`` ones, maturity windows that pass in all) until a test has enough that sees a ``part``
-    of all units. When the second step begins, ``unripe`` more units of the first share are on their way; where they
-    are enough, no unit of the second share is waited for.
+def _second_step(ramp: _Ramp, outlook: Outlook, config: RolloutConfig) -> float:
+    """Seconds until half of the rollouts have shown both: a gain on the slice, and overall no loss. The units of the
+    slice are part of all units, so the two come together the more the larger that part is.
     """
-    if part <= 0.0:
-        return math.inf, 2
-    needed = units_to_verdict(effect, outlook.reward_variance, config.share_half, config.promotion_alpha) / part
-    weight = _spread(config.share_small) / _spread(config.share_half)
-    if needed <= (small + unripe) * weight:
-        return max(needed / weight - small, 0.0), 1
-    return needed - (small + unripe) * weight, 2
+    part, log_bar = outlook.slice_share, math.log(1.0 / config.promotion_alpha)
+    bets = (outlook.reward_variance, config.share_half, log_bar)
+    tests = ((outlook.gain_in_slice, part), (outlook.gain_overall + config.margin_half, 1.0))
+
+    def alone(chance: float) -> float:
+        """Seconds until each test by itself is through with this chance."""
+        units = [units_to_reach(effect, *bets, chance) / share if share else math.inf for effect, share in tests]
+        return ramp.seconds(max(units))
+
+    low, high = alone(0.5), alone(0.75)  # at three quarters each, both are through in half of the cases at least
+    if not math.isfinite(high):
+        return low
+    for _ in range(_HALVINGS):
+        middle = 0.5 * (low + high)
+        known = ramp.known(middle)
+        chances = [chance_within(share * known, effect, *bets) for effect, share in tests]
+        if both(*chances, correlation=math.sqrt(part)) < 0.5:
+            low = middle
+        else:
+            high = middle
+    return high
 
 
 def _spread(share: float) -> float:

@@ -66,6 +66,8 @@ class Watch:
         self._warming = self._new_warming()
         self._fitted: Fitted | None = None
         """None while warming."""
+        self._ended: Fitted | None = None
+        """What was fitted before, while the next reference is collected: rewards still ask it what is familiar."""
         self._recent = Recent(config.recent_size)
         self._suspicion: dict[str, Any] | None = None
         self._onset = 0
@@ -140,7 +142,8 @@ class Watch:
         if exchange.arm in ("canary", "holdback"):
             return []
         text = exchange.prompt
-        novelty = self._fitted.novelty_of(text) if self._fitted is not None and self._rewards.takes else None
+        known = self._fitted or self._ended
+        novelty = known.novelty_of(text) if known is not None and self._rewards.takes else None
         asked = _finite(exchange.received_at)
         found = self._rewards.observe(exchange.identity, reward, self._index, corrected, novelty, text, asked)
         return [
@@ -187,6 +190,9 @@ class Watch:
         config = self._config
         newest = self._recent.newest(min(since, config.reference_size))
         self._warming = Warming(config.reference_size, config.reference_span_s, newest)
+        if self._fitted is not None:
+            self._ended = self._fitted
+            self._ended.rearm(())
         self._suspicion, self._fitted, self._phase = None, None, "warming"
         self._fit_when_full()
 
@@ -202,6 +208,7 @@ class Watch:
         warmed, self._warming = self._warming, self._new_warming()
         between = self._config.events_between_suspicions
         self._fitted = Fitted.fit(warmed.held, warmed.span_s, warmed.events_an_hour, between, self._seed, self._encoder)
+        self._ended = None
         self._since_reset = 0
         self._phase = "watching"
 
@@ -339,8 +346,9 @@ class Watch:
         parts = {"moving": _json(self._moving()), **self._recent.dump_parts()}
         if self._phase == "warming":
             parts["warming"] = _json(self._warming.dump())
-        if self._fitted is not None:
-            parts["fitted"] = self._fitted.blob()
+        known = self._fitted or self._ended
+        if known is not None:
+            parts["fitted"] = known.blob()
         return parts
 
     def _moving(self) -> dict[str, Any]:
@@ -356,6 +364,7 @@ class Watch:
             "suspicion": self._suspicion,
             "rebased": self._rebased,
             **(self._fitted.moving() if self._fitted else {"mewma": None, "bet": None}),
+            "ended": self._ended.moving() if self._ended else None,
             "rewards": self._rewards.dump(),
             **self._replies.dump(),
         }
@@ -376,8 +385,10 @@ class Watch:
         watch._rewards = RewardWatch.load(config, moving["rewards"])
         watch._replies = ReplyWatch.load(config, moving)
         watch._recent = Recent.load_parts(config.recent_size, parts)
-        if moving["mewma"] is not None:  # else the stored fit is one that a rebase has ended
+        if moving["mewma"] is not None:
             watch._load_fitted(parts["fitted"], moving)
+        elif moving.get("ended") is not None:
+            watch._ended = Fitted.load(parts["fitted"], moving["ended"], (), watch._encoder)
         if moving["phase"] == "warming":
             stored = json.loads(parts["warming"])
             watch._warming = Warming.load(config.reference_size, config.reference_span_s, stored)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from statistics import median
+from statistics import NormalDist, median
 
+import numpy as np
 import pytest
 
 from deploy.guards import REWARD_WEIGHT
-from deploy.passage import units_to_reach
+from deploy.passage import both, chance_within, units_to_reach
 from monitors.bets import STAKES, Direction
 from tests.bench.canary.processes import COMBINED, CONTROL, hits
 
@@ -58,3 +59,24 @@ def test_more_is_found_sooner_and_what_moves_no_stake_never() -> None:
     assert units_to_reach(0.1, 0.04, 0.5, ALONE) < 0.3 * units_to_reach(0.1, 0.24, 0.5, ALONE)
     assert units_to_reach(0.1, 0.24, 0.5, ALONE, 0.9) > 1.5 * units_to_reach(0.1, 0.24, 0.5, ALONE)
     assert pytest.approx(math.exp(COMBINED)) == (20.0 - 1.0 + REWARD_WEIGHT) / REWARD_WEIGHT
+
+
+@pytest.mark.parametrize(("p", "q", "correlation"), [(0.5, 0.5, 0.0), (0.5, 0.7, 0.5), (0.6, 0.6, 0.9), (0.9, 0.2, 0.7)])
+def test_both_is_the_chance_of_two_correlated_motions(p: float, q: float, correlation: float) -> None:
+    rng, (a, b) = np.random.default_rng(5), map(NormalDist().inv_cdf, (p, q))
+    first, rest = rng.standard_normal((2, 400_000))
+    second = correlation * first + math.sqrt(1.0 - correlation**2) * rest
+    assert both(p, q, correlation) == pytest.approx(float(((first < a) & (second < b)).mean()), abs=0.004)
+
+
+def test_both_at_its_edges() -> None:
+    assert both(0.3, 0.6, 1.0) == 0.3
+    assert both(0.0, 0.6, 0.5) == both(0.6, 0.0, 1.0) == 0.0 and both(1.0, 0.6, 0.5) == 0.6
+    assert both(0.5, 0.5, 0.5) == pytest.approx(0.25 + math.asin(0.5) / (2.0 * math.pi), abs=1e-3)
+
+
+def test_the_chance_within_the_units_of_a_chance_is_that_chance() -> None:
+    for chance in (0.2, 0.5, 0.9):
+        units = units_to_reach(0.1, 0.24, 0.5, ALONE, chance)
+        assert chance_within(units, 0.1, 0.24, 0.5, ALONE) == pytest.approx(chance, abs=0.01)
+    assert chance_within(0.0, 0.1, 0.24, 0.5, ALONE) == chance_within(100.0, 0.0, 0.24, 0.5, ALONE) == 0.0

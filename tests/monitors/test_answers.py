@@ -72,6 +72,23 @@ def test_the_watch_tells_concept_drift_from_input_drift(desks: str, right: dict[
     assert all(a.event_index <= 790 and a.evidence["terms"] for a in told)
 
 
+@pytest.mark.slow
+def test_while_a_reference_is_collected_anew_the_one_before_tells_what_is_familiar() -> None:
+    """A day of reference, in seconds: 1,500 exchanges before the promotion, and not yet as many after it."""
+    config = CONFIG.model_copy(update={"reference_span_s": 1_450.0, "reward_reference": 200})
+    watch = Watch(config, seed=1)
+    assert not rated(watch, "abcd", 1_500, {}, 1, 0) and watch.phase == "watching"
+    watch.rebase(2e6, "promotion")
+    assert watch.phase == "warming" and not rated(watch, "abcd", 400, {}, 2, 1_500)
+    watch = Watch.load(config, watch.dump())
+    again = Watch.load(config, watch.dump())
+    told = rated(watch, "abcd", 150, {"a": 0.0, "b": 0.0}, 3, 1_900)
+    assert watch.phase == "warming" and {a.cause for a in told} == {"changed_answers"}
+    assert rated(again, "abcd", 150, {"a": 0.0, "b": 0.0}, 3, 1_900) == told and again.dump() == watch.dump()
+    rated(watch, "abcd", 1_000, {}, 4, 2_050)
+    assert watch.phase == "watching" and json.loads(json.loads(watch.dump())["moving"])["ended"] is None
+
+
 def test_a_silent_feedback_route_is_told_and_never_acts() -> None:
     watch, alarms, rng = Watch(WatchConfig(reward_reference=50)), list[Alarm](), random.Random(1)
     for index in range(8_000):
