@@ -11,8 +11,8 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from daemon import ledger
+from daemon.denial import deny, suspend
 from daemon.live_evidence import MOST_UNITS, intervals_of, restore
-from daemon.rolling import deny, suspend
 from daemon.routing import Routing, places_left
 from daemon.store import Store, Tx, denials, fences, intents, rollouts, versions
 from deploy.rollout import LIVE, Phase, Signal

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from daemon import ledger
 from daemon.api.ports import By
+from daemon.denial import deny, suspend
 from daemon.live_evidence import MOST_UNITS, intervals_of
-from daemon.rolling import deny, suspend
 from daemon.store import Tx, fences, rollouts
 from deploy.rollout import Phase, Signal, move
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from daemon import ledger
+from daemon.denial import deny, suspend
 from daemon.live_evidence import intervals_of
 from daemon.obstacles import Obstacle, Tries, weigh
 from daemon.residency import Residence, Residency
@@ -20,8 +21,7 @@ from daemon.route_write import Change, write
 from daemon.routing import Overtaken, Routing
 from daemon.shadow_task import ShadowTask
 from daemon.soak_task import Soaked
-from daemon.store import Store, Tx, buffers, denials, fences, rollouts, suspended, versions
-from daemon.unanswered import reopen
+from daemon.store import Store, Tx, fences, rollouts, versions
 from deploy.agent import Observation, RouteAck
 from deploy.evidence import Observed
 from deploy.kill_query import QUIET, USER_QUERY, UserQueries
@@ -363,25 +363,6 @@ def _stands(tx: Tx, row: rollouts.Rollout) -> bool:
     """Whether a rollout is where it was when ``row`` was read: a rollback may have ended it meanwhile."""
     now = rollouts.get(tx, row.id)
     return now is not None and now.active and now.phase == row.phase
-
-
-def deny(tx: Tx, deployment: str, version: str, reason: str, actor: str, now: float) -> None:
-    """Never route it again without an explicit approval. What it was trained for is unanswered again."""
-    denials.deny(tx, deployment, version, reason=reason, actor=actor, at=now)
-    versions.set_status(tx, version, "denied")
-    reopen(tx, deployment, version, actor, now)
-
-
-def suspend(tx: Tx, deployment: str, rollout: str, version: str, actor: str, now: float) -> int:
-    """Suspend the new examples (never replay or anchors) that a harmful version was trained on; how many."""
-    row = versions.get(tx, version)
-    if row is None or row.buffer is None:
-        return 0
-    ids = [item.exchange_id for item in buffers.items(tx, row.buffer, "new")]
-    count = suspended.add(tx, rollout, ids, now)
-    data = {"examples": count, "buffer": row.buffer, "version": version}
-    ledger.append(tx, deployment, "suspension", rollout, "harmful_version", actor=actor, at=now, data=data)
-    return count
 
 
 def _facts(evidence: Observed | None) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import Any
 from monitors.alarms import Alarm, AlarmKind, Evidence, SliceModel, alarm_id
 from monitors.confirm import Seen
 from monitors.coverage import Coverage, Phase
-from monitors.detectors.classifier_bet import KEPT, ClassifierBet
+from monitors.detectors.classifier_bet import KEPT
 from monitors.encoders import Encoder, encoder_of
 from monitors.features import BUCKETS
 from monitors.fitted import Fitted
@@ -29,18 +29,12 @@ from monitors.recent import Recent
 from monitors.replies_watch import ReplyWatch
 from monitors.rewards_watch import RewardWatch
 from monitors.signals import Found
+from monitors.suspicion import Suspicion
 from monitors.warming import Warming
 from monitors.watch_config import WatchConfig
 from streams.events import Exchange
 
 __all__ = ["Watch", "WatchConfig"]
-
-_PATIENT_LOOKS, _HOPE = 2, 0.25
-"""From this look on (the third) a suspicion with a larger p-value is dismissed early, so that the watch looks again."""
-_BEFORE_RISING = 16
-"""Events before the bets began to win that are held to belong to the drift, too."""
-_STRANGE_EVERY = 4
-"""Events between two counts of the strange prompts, which cost a tenth of a millisecond each."""
 
 
 class Watch:
@@ -69,7 +63,7 @@ class Watch:
         self._ended: Fitted | None = None
         """What was fitted before, while the next reference is collected: rewards still ask it what is familiar."""
         self._recent = Recent(config.recent_size)
-        self._suspicion: dict[str, Any] | None = None
+        self._suspicion: Suspicion | None = None
         self._onset = 0
         """Counted events before the alarm's window began; prompts from there on are what the alarm is about."""
         self._since_reset = 0
@@ -218,88 +212,37 @@ class Watch:
         told = self._fitted.update(seen)
         if told is not None:
             self._phase = "suspected"
-            self._suspicion = {
-                "detector": told,
-                "at_event": self._index,
-                "look": 0,
-                "rising": min(self._fitted.rising + _BEFORE_RISING, self._config.confirm_before),
-                "confirmed": None,
-                "counted": self._counted,
-                **self._fitted.figures(),
-            }
+            self._suspicion = Suspicion.raised(told, self._index, self._counted, self._fitted, self._config)
 
     def _second_look(self, exchange: Exchange) -> list[Alarm]:
         """Collect fresh events; with enough of them confirm or dismiss, and once confirmed speak with a slice."""
         assert self._suspicion is not None and self._fitted is not None
-        if self._suspicion["confirmed"] is None:
-            confirmed, dismissed = self._try_to_confirm(exchange)
-            if not confirmed:
-                return dismissed
-        config = self._config
-        since = self._counted - int(self._suspicion["counted"])
-        window = self._recent.newest(since + int(self._suspicion["rising"]))
-        if since < config.slice_events and (
-            since % _STRANGE_EVERY or self._fitted.strange(window) < config.slice_strange
-        ):
+        suspicion, fitted, recent, counted = self._suspicion, self._fitted, self._recent, self._counted
+        if suspicion.confirmed is None:
+            looked = suspicion.try_again(fitted, recent, counted, self._seed + self._index, self._config)
+            if looked == "dismissed":
+                self._rearm()
+                evidence, told = suspicion.evidence({}), suspicion.detector
+                return [self._alarm(exchange, AlarmKind.INPUT, told, True, False, evidence, None, "dismissed")]
+            if looked == "waiting":
+                return []
+        window = suspicion.window(recent, counted)
+        if not suspicion.may_speak(fitted, window, counted, self._config):
             return []
-        built = self._fitted.build_slice(window, self._seed)
-        figures: Evidence = self._suspicion["confirmed"] or {}
+        built = fitted.build_slice(window, self._seed)
         found: Evidence = {
-            **figures,
+            **(suspicion.confirmed or {}),
             "share": built.share if built else 0.0,
             "cause": "new_inputs",
-            "terms": list(built.model.terms) if built else self._moved_words(),
-            **self._fitted.language(window),
+            "terms": list(built.model.terms) if built else suspicion.moved_words(fitted, recent, counted),
+            **fitted.language(window),
         }
-        detector, evidence = str(self._suspicion["detector"]), _evidence(self._suspicion, found)
-        model = built.model if built else None
-        alarm = self._alarm(exchange, AlarmKind.INPUT, detector, True, True, evidence, model, "confirmed")
-        self._onset = self._counted - len(window)
+        evidence, model = suspicion.evidence(found), built.model if built else None
+        alarm = self._alarm(exchange, AlarmKind.INPUT, suspicion.detector, True, True, evidence, model, "confirmed")
+        self._onset = counted - len(window)
         self._rearm()
         self._phase = "alarmed"
         return [alarm]
-
-    def _try_to_confirm(self, exchange: Exchange) -> tuple[bool, list[Alarm]]:
-        """One look when it is due: whether it confirms; and the alarm that was dismissed, if it was the last."""
-        assert self._suspicion is not None and self._fitted is not None
-        config = self._config
-        since = self._counted - int(self._suspicion["counted"])
-        look = int(self._suspicion["look"])
-        if since < config.confirm_sizes[look]:
-            return False, []
-        # Each look tries what came since the last one, and has learned all before it.
-        fresh = self._recent.newest(since - (config.confirm_sizes[look - 1] if look else 0))
-        before = self._recent.newest(since + config.confirm_before)[: -len(fresh)]
-        # The looks share the level (Bonferroni): a strong drift is confirmed at the first one.
-        alpha = config.confirm_alpha / len(config.confirm_sizes)
-        told = str(self._suspicion["detector"])
-        result = self._fitted.confirm(before, fresh, self._recent.newest(since), self._seed + self._index, alpha)
-        figures: Evidence = {
-            "auc": result.auc,
-            "test": result.test,
-            "p_value": result.p_value,
-            "alpha": alpha,
-            "fresh": result.fresh,
-        }
-        if result.p_value <= alpha:
-            self._suspicion = {**self._suspicion, "confirmed": figures}
-            return True, []
-        hopeless = look >= _PATIENT_LOOKS and result.p_value > _HOPE
-        if look + 1 < len(config.confirm_sizes) and not hopeless:
-            self._suspicion = {**self._suspicion, "look": look + 1}
-            return False, []
-        if told == ClassifierBet.name:
-            figures["terms"] = self._moved_words()
-        evidence = _evidence(self._suspicion, figures)
-        self._rearm()
-        return False, [self._alarm(exchange, AlarmKind.INPUT, told, True, False, evidence, None, "dismissed")]
-
-    def _moved_words(self) -> list[str]:
-        """Words of the prompts that a suspicion came of, as the betting classifier has learned them."""
-        assert self._suspicion is not None and self._fitted is not None
-        rising = int(self._suspicion["rising"])
-        since = self._counted - int(self._suspicion["counted"])
-        return self._fitted.moved_words(self._recent.newest(since + rising)[:rising])
 
     def _rearm(self) -> None:
         """Back to watching with the same reference and no wealth; what came meanwhile is learned all the same."""
@@ -361,7 +304,7 @@ class Watch:
             "onset": self._onset,
             "since_reset": self._since_reset,
             "cap": self._cap.dump(),
-            "suspicion": self._suspicion,
+            "suspicion": self._suspicion.dump() if self._suspicion else None,
             "rebased": self._rebased,
             **(self._fitted.moving() if self._fitted else {"mewma": None, "bet": None}),
             "ended": self._ended.moving() if self._ended else None,
@@ -381,7 +324,8 @@ class Watch:
         watch._index, watch._counted, watch._capped = moving["index"], moving["counted"], moving["capped"]
         watch._onset, watch._since_reset = moving["onset"], moving["since_reset"]
         watch._cap.load(moving["cap"])
-        watch._suspicion, watch._rebased = moving["suspicion"], moving["rebased"]
+        watch._suspicion = Suspicion.load(moving["suspicion"]) if moving["suspicion"] else None
+        watch._rebased = moving["rebased"]
         watch._rewards = RewardWatch.load(config, moving["rewards"])
         watch._replies = ReplyWatch.load(config, moving)
         watch._recent = Recent.load_parts(config.recent_size, parts)
@@ -396,7 +340,7 @@ class Watch:
 
     def _load_fitted(self, blob: bytes, moving: dict[str, Any]) -> None:
         # Prompts since the suspicion were not given to the detectors.
-        after = self._counted - int(self._suspicion["counted"]) if self._suspicion else 0
+        after = self._suspicion.since(self._counted) if self._suspicion else 0
         fed = min(self._since_reset, KEPT)
         self._fitted = Fitted.load(blob, moving, self._recent.newest(after + fed)[:fed], self._encoder)
         if self._fitted is None:
@@ -418,8 +362,3 @@ def _json(value: Any) -> bytes:
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
-
-
-def _evidence(suspicion: dict[str, Any], found: Evidence) -> Evidence:
-    numbers: Evidence = {key: value for key, value in suspicion.items() if key not in ("detector", "confirmed")}
-    return {**numbers, **found}

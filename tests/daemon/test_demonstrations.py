@@ -16,10 +16,10 @@ from adapters.registry import Registry
 from adapters.training_config import ALL_TARGETS
 from daemon.cli import output
 from daemon.controller import Controller
+from daemon.denial import suspend
 from daemon.explain.subject import explain
 from daemon.faults import Refused
 from daemon.ingest import Ingest
-from daemon.rolling import suspend
 from daemon.store import Store, alarms, buffers, cycles, denials, jobs, ledger, rollouts, suspended, versions
 from daemon.version_rows import adapter_of, row_of
 from deploy.rollout import FINAL, Phase

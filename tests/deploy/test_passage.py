@@ -61,7 +61,9 @@ def test_more_is_found_sooner_and_what_moves_no_stake_never() -> None:
     assert pytest.approx(math.exp(COMBINED)) == (20.0 - 1.0 + REWARD_WEIGHT) / REWARD_WEIGHT
 
 
-@pytest.mark.parametrize(("p", "q", "correlation"), [(0.5, 0.5, 0.0), (0.5, 0.7, 0.5), (0.6, 0.6, 0.9), (0.9, 0.2, 0.7)])
+@pytest.mark.parametrize(
+    ("p", "q", "correlation"), [(0.5, 0.5, 0.0), (0.5, 0.7, 0.5), (0.6, 0.6, 0.9), (0.9, 0.2, 0.7)]
+)
 def test_both_is_the_chance_of_two_correlated_motions(p: float, q: float, correlation: float) -> None:
     rng, (a, b) = np.random.default_rng(5), map(NormalDist().inv_cdf, (p, q))
     first, rest = rng.standard_normal((2, 400_000))
