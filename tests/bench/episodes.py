@@ -19,8 +19,8 @@ import pytest
 
 from daemon.invariants import INVARIANTS
 from tests.episodes.episode import LENGTHS, Episode
+from tests.episodes.planted import PLANTED
 from tests.episodes.stage import stage
-from tests.episodes.test_planted import PLANTED
 
 COMPARED: Final[dict[str, Sequence[int]]] = {
     "30": (30,),

@@ -4,16 +4,13 @@ malformed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
-from daemon.ingest import Ingest, IngestPorts
 from daemon.store import (
     Store,
-    Tx,
     counters,
     dead_letters,
     exchanges,
@@ -21,125 +18,15 @@ from daemon.store import (
     ledger,
     offsets,
     rollouts,
-    states,
     units,
 )
-from daemon.stored_watch import RATED, REBASED
 from deploy.processes import Path as EvidencePath
 from deploy.rollout import Phase, RolloutConfig
-from monitors.alarms import Alarm, AlarmKind
-from monitors.coverage import Coverage
-from monitors.metrics import Metrics
-from streams.codec import encode_exchange, encode_feedback
-from streams.config import JoinConfig
-from streams.events import Exchange, Feedback
+from streams.events import Exchange
 from streams.sqlite_log import SqliteSource
-from streams.sqlite_sink import SqliteSink
 from tests.daemon.events import exchange
 from tests.daemon.events import feedback as said
-
-TRAFFIC, FEEDBACK = "homeostat.traffic", "homeostat.feedback"
-
-
-@dataclass
-class CountingWatch:
-    """Counts what it is shown; alarms at the third exchange. Its state is the counts."""
-
-    seen: list[str] = field(default_factory=list[str])
-    rewards: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
-    rebased: int = 0
-    relearned: int = 0
-
-    def observe_exchange(self, exchange: Exchange) -> list[Alarm]:
-        self.seen.append(exchange.exchange_id)
-        if len(self.seen) != 3:
-            return []
-        return [
-            Alarm(
-                alarm_id="a1",
-                deployment="support",
-                kind=AlarmKind.INPUT,
-                detector="counting",
-                primary=True,
-                confirmed=True,
-                at=exchange.received_at,
-                event_index=3,
-            )
-        ]
-
-    def observe_reward(
-        self, exchange: Exchange, reward: float, sent_at: float | None = None, corrected: bool = False
-    ) -> list[Alarm]:
-        self.rewards.append((exchange.exchange_id, reward))
-        return []
-
-    @property
-    def coverage(self) -> Coverage:
-        return Coverage("watching", len(self.seen), 3, 86_400.0, 86_400.0, len(self.rewards), 1, True)
-
-    def slice_now(self) -> None:
-        return None
-
-    def rebase(self, now: float, reason: str) -> None:
-        self.rebased += 1
-
-    def relearn_rewards(self) -> None:
-        self.relearned += 1
-
-    def dump_parts(self) -> dict[str, bytes]:
-        rewards = " ".join(f"{name}={value}" for name, value in self.rewards)
-        return {"seen": " ".join(self.seen).encode(), "rewards": rewards.encode()}
-
-    @classmethod
-    def load(cls, parts: dict[str, bytes]) -> CountingWatch:
-        rewards = [entry.split("=") for entry in parts.get("rewards", b"").decode().split()]
-        return cls(parts.get("seen", b"").decode().split(), [(name, float(value)) for name, value in rewards])
-
-
-@dataclass
-class Bench:
-    """A log file, a store, and ingests on them."""
-
-    folder: Path
-    store: Store
-    now: float = 2000.0
-    made: list[Ingest] = field(default_factory=list[Ingest])
-
-    def ingest(self, valid: Callable[[str], bool] = lambda _token: True) -> Ingest:
-        """A fresh ingest, as after a restart."""
-        made = Ingest(
-            IngestPorts(
-                deployment="support",
-                store=self.store,
-                source=SqliteSource(self.folder / "log.db"),
-                join=JoinConfig(window_s=600.0, lateness_s=1.0),
-                make_watch=CountingWatch.load,
-                token_is_valid=lambda token, _x, _f, _now: valid(token),
-                clock=lambda: self.now,
-                metrics=Metrics(),
-            )
-        )
-        self.made.append(made)
-        made.start()
-        return made
-
-    def send(self, *events: Exchange | Feedback, token: str | None = "t") -> None:
-        """Append events to the log."""
-        sink = SqliteSink(self.folder / "log.db")
-        for event in events:
-            if isinstance(event, Exchange):
-                sink.append(TRAFFIC, event.session, encode_exchange(event, "test"))
-            else:
-                sink.append(FEEDBACK, event.session, encode_feedback(event, "test", token))
-        assert sink.flush(5.0)
-        sink.close()
-
-    def send_raw(self, topic: str, value: bytes) -> None:
-        """Append bytes to the log."""
-        sink = SqliteSink(self.folder / "log.db")
-        sink.append(topic, "k", value)
-        assert sink.flush(5.0)
-        sink.close()
+from tests.daemon.ingest_bench import TRAFFIC, Bench, drain, watch_of
 
 
 @pytest.fixture
@@ -148,19 +35,6 @@ def bench(tmp_path: Path, store: Store) -> Generator[Bench]:
     yield made
     for ingest in made.made:
         ingest.close()
-
-
-def drain(ingest: Ingest) -> int:
-    """Read until nothing is left."""
-    total = 0
-    while n := ingest.step(0.0):
-        total += n
-    return total
-
-
-def watch_of(ingest: Ingest) -> CountingWatch:
-    assert isinstance(ingest.watch, CountingWatch)
-    return ingest.watch
 
 
 def test_events_are_stored_joined_and_shown_once(bench: Bench) -> None:
@@ -173,25 +47,6 @@ def test_events_are_stored_joined_and_shown_once(bench: Bench) -> None:
         assert set(exchanges.get_many(read, ["x1", "x2"])) == {"x1", "x2"}
         assert [f.feedback_id for f in feedback.for_exchanges(read, ["x1"])["x1"]] == ["f1"]
         assert counters.get_all(read) == {"exchanges": 2, "feedback": 1, "joined": 1}
-
-
-def test_states_that_do_not_load_are_begun_afresh_once_and_said_so(bench: Bench) -> None:
-    bench.send(exchange(1), said(1, "x1"))
-    drain(bench.ingest())
-    with bench.store.begin() as tx:
-        states.put(tx, "watch:rewards", b"a state of long ago", 1.0)
-        states.put(tx, "watch:gone", b"1", 1.0)
-        states.put(tx, "join_mark", b"yesterday", 1.0)
-    ingest = bench.ingest()
-    assert watch_of(ingest).seen == []
-    bench.send(exchange(2))
-    assert drain(ingest) == 1
-    again = bench.ingest()
-    assert watch_of(again).seen == ["x2"], "the new state is kept, and nothing is begun a second time"
-    with bench.store.read() as read:
-        told = [(e.subject, e.reason, e.data["fault"]) for e in ledger.newest(read, 50) if e.kind == "state"]
-        assert states.get(read, "watch:gone") is None
-    assert told == [("watch", "started_afresh", "ValueError"), ("join_mark", "started_afresh", "ValueError")]
 
 
 def test_redelivery_changes_nothing(bench: Bench) -> None:
@@ -323,88 +178,6 @@ def test_feedback_with_a_forged_token_moves_no_reward(bench: Bench) -> None:
     ingest = bench.ingest(valid=lambda token: token != "forged")
     drain(ingest)
     assert watch_of(ingest).rewards == []
-
-
-def test_rewards_of_another_version_are_counted_and_not_watched(bench: Bench) -> None:
-    """What stands in for the champion says nothing of it, whenever its ratings come."""
-    champion, other = "support-bbbbbbbbbbbb", "support-000000000000"
-    ingest = bench.ingest()
-    ingest.rate(champion)
-    assert watch_of(ingest).relearned == 0, "the first version that is named is the one that was learned"
-    bench.send(exchange(1, version=champion), exchange(2, version=other), said(1, "x1"), said(2, "x2"))
-    drain(ingest)
-    assert watch_of(ingest).rewards == [("x1", 1.0)]
-    again = bench.ingest()
-    bench.send(exchange(3, version=other), said(3, "x3"))
-    drain(again)
-    assert watch_of(again).rewards == [("x1", 1.0)], "also before the first tick after a restart"
-    with bench.store.read() as read:
-        assert counters.get_all(read)["rewards_of_other_versions"] == 2
-        assert counters.get_all(read)["joined"] == 3
-    again.rate(champion)
-    assert watch_of(again).relearned == 0
-    again.rate(other)
-    assert watch_of(again).relearned == 1, "another champion's usual level is another one"
-    again.rate(None)
-    bench.send(exchange(4, version="support-base"), said(4, "x4"))
-    drain(again)
-    assert watch_of(again).rewards[-1] == ("x4", 1.0), "where nobody says who should answer, everybody counts"
-    again.rate(other)
-    assert watch_of(again).relearned == 1
-
-
-def test_a_level_that_could_not_be_stored_is_learned_anew_at_the_next_look(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ingest = bench.ingest()
-    ingest.rate("support-bbbbbbbbbbbb")
-
-    def broken(*_: object) -> None:
-        raise OSError("disk full")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(states, "put", broken)
-        with pytest.raises(OSError, match="disk full"):
-            ingest.rate("support-000000000000")
-    ingest.rate("support-000000000000")
-    assert watch_of(ingest).relearned == 2
-    with bench.store.read() as read:
-        assert states.get(read, "rewards_of") == b"support-000000000000"
-
-
-@pytest.mark.parametrize("of", ["rate", "rebase"])
-def test_what_the_watch_forgot_is_stored_although_the_first_try_failed(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, of: str
-) -> None:
-    def forget(self: CountingWatch, *_: object) -> None:
-        self.rewards.clear()
-
-    def change(ingest: Ingest) -> None:
-        if of == "rate":
-            ingest.rate("support-000000000000")
-        else:
-            ingest.rebase(1.0, "promotion", "r1")
-
-    honest = states.put
-
-    def put(tx: Tx, name: str, value: bytes, now: float) -> None:
-        if name in (RATED, REBASED):
-            raise OSError("disk full")
-        honest(tx, name, value, now)
-
-    monkeypatch.setattr(CountingWatch, "relearn_rewards", forget)
-    monkeypatch.setattr(CountingWatch, "rebase", forget)
-    ingest = bench.ingest()
-    ingest.rate("support-bbbbbbbbbbbb")
-    bench.send(exchange(1, version="support-bbbbbbbbbbbb"), said(1, "x1"))
-    drain(ingest)
-    with monkeypatch.context() as patch:
-        patch.setattr(states, "put", put)
-        with pytest.raises(OSError, match="disk full"):
-            change(ingest)
-    assert watch_of(bench.ingest()).rewards == [("x1", 1.0)], "nothing was committed"
-    change(ingest)
-    assert watch_of(bench.ingest()).rewards == []
 
 
 def test_feedback_may_come_before_its_exchange_even_over_a_restart(bench: Bench) -> None:
