@@ -25,6 +25,9 @@ from monitors.slices import gram_matrix, logistic
 
 _PERMUTATIONS = 5000
 """Smallest p-value that can come out: 2 in 5,001."""
+_REACHED = 50
+"""Permutations that reach what was observed, after which no more are drawn: quiet traffic needs a hundred of them, and
+the p-value stays exact (Besag and Clifford, "Sequential Monte Carlo p-values", Biometrika 1991)."""
 _TRAIN_SHARE = 0.8
 """Share of the reference's sessions that are learned; fresh traffic is ranked among the others."""
 _LEAST = 16
@@ -91,17 +94,24 @@ def confirm(
     strangeness: Strangeness,
     seed: int,
     alpha: float,
+    grams: Any = None,
 ) -> Confirmation:
     """Judge a suspicion: confirmed when ``p_value <= alpha``. Too little of anything is not confirmed.
 
-    ``before``: traffic up to the suspicion; ``fresh``: what came after it.
+    ``before``: traffic up to the suspicion; ``fresh``: what came after it; ``grams``: ``gram_matrix`` of the reference,
+    for looks that share one.
     """
     rng = np.random.default_rng(seed)
     if len(fresh) < _LEAST:
         return NOT_CONFIRMED
     hours = [*before, *fresh]
     novelty_auc, p_novelty = _novelty(strangeness, hours, rng)
-    auc, p_classifier = _classifier(_same_hours(reference, hours), before, fresh, rng, 2.0 * p_novelty > alpha)
+    auc, p_classifier = 0.5, 1.0
+    if len(reference):
+        rows = gram_matrix([s.text for s in reference]) if grams is None else grams
+        alike = _same_hours(reference, hours)
+        known = [reference[i] for i in alike]
+        auc, p_classifier = _classifier(known, rows[alike], before, fresh, rng, 2.0 * p_novelty > alpha)
     if p_novelty <= p_classifier:
         return Confirmation(novelty_auc, "novelty", min(2.0 * p_novelty, 1.0), len(strangeness.since))
     return Confirmation(auc, "classifier", min(2.0 * p_classifier, 1.0), len(fresh))
@@ -109,13 +119,9 @@ def confirm(
 
 def _novelty(found: Strangeness, hours: Sequence[Seen], rng: np.random.Generator) -> tuple[float, float]:
     """AUC and p-value of the distances to the reference of what came since the suspicion."""
-    alike = {id(one) for one in _same_hours(found.known, hours)}
     live = {s.session for s in found.since}
-    kept = [
-        (one, score)
-        for one, score in zip(found.known, found.known_scores, strict=True)
-        if id(one) in alike and one.session not in live
-    ]
+    alike = ((found.known[i], found.known_scores[i]) for i in _same_hours(found.known, hours))
+    kept = [(one, score) for one, score in alike if one.session not in live]
     if len(kept) < _LEAST:
         return 0.5, 1.0
     scores = np.array([*(score for _, score in kept), *found.since_scores], dtype=np.float64)
@@ -125,25 +131,34 @@ def _novelty(found: Strangeness, hours: Sequence[Seen], rng: np.random.Generator
 
 
 def _classifier(
-    reference: Sequence[Seen], before: Sequence[Seen], fresh: Sequence[Seen], rng: np.random.Generator, test: bool
+    reference: Sequence[Seen],
+    grams: Any,
+    before: Sequence[Seen],
+    fresh: Sequence[Seen],
+    rng: np.random.Generator,
+    test: bool,
 ) -> tuple[float, float]:
-    """AUC and, where ``test``, p-value of a classifier that learned ``before`` against most of the reference."""
+    """AUC and, where ``test``, p-value of a classifier that learned ``before`` against most of the reference, whose rows
+    are ``grams``.
+    """
+    from scipy.sparse import vstack
+
     live = {s.session for s in fresh}
     learned = [s for s in before if s.session not in live]
     known = {s.session for s in (*fresh, *before)}
     keys = sorted({s.session for s in reference})
     rng.shuffle(keys)
     trained_on = set(keys[: int(_TRAIN_SHARE * len(keys))])
-    train = [s for s in reference if s.session in trained_on and s.session not in live]
-    held = [s for s in reference if s.session not in trained_on and s.session not in known]
+    train = [i for i, s in enumerate(reference) if s.session in trained_on and s.session not in live]
+    held = [i for i, s in enumerate(reference) if s.session not in trained_on and s.session not in known]
     if min(len(train), len(held), len(learned)) < _LEAST:
         return 0.5, 1.0
-    matrix = gram_matrix([s.text for s in (*train, *learned)])
+    matrix = vstack([grams[train], gram_matrix([s.text for s in learned])])
     labels = np.concatenate([np.zeros(len(train)), np.ones(len(learned))])
     weights = np.where(labels > 0, len(train) / len(learned), 1.0)
     fitted = logistic(matrix, labels, weights)
-    ranks = _ranks(fitted.decision_function(gram_matrix([s.text for s in [*held, *fresh]])))
-    sessions = [*(f"r{s.session}" for s in held), *(f"f{s.session}" for s in fresh)]
+    ranks = _ranks(fitted.decision_function(vstack([grams[held], gram_matrix([s.text for s in fresh])])))
+    sessions = [*(f"r{reference[i].session}" for i in held), *(f"f{s.session}" for s in fresh)]
     return _auc(ranks, len(held)), _permuted(ranks, sessions, len(held), rng) if test else 1.0
 
 
@@ -173,20 +188,24 @@ def _permuted(scores: NDArray[np.float64], sessions: Sequence[str], held: int, r
     fresh_sessions = len({index[key] for key in sessions[held:]})
     observed = float(scores[held:].mean())
     reached = 0
-    for _ in range(_PERMUTATIONS):
+    for tried in range(1, _PERMUTATIONS + 1):
         drawn = rng.choice(len(sums), fresh_sessions, replace=False, shuffle=False)
         reached += float(sums[drawn].sum() / counts[drawn].sum()) >= observed - 1e-12
+        if reached == _REACHED:
+            return reached / tried
     return (1.0 + reached) / (1.0 + _PERMUTATIONS)
 
 
-def _same_hours(reference: Sequence[Seen], now: Sequence[Seen]) -> Sequence[Seen]:
-    """Reference prompts of the hours of the week of ``now``, or of its hours of the day, else all; one hour about."""
+def _same_hours(reference: Sequence[Seen], now: Sequence[Seen]) -> list[int]:
+    """Which reference prompts are of the hours of the week of ``now``, or of its hours of the day, else all; one hour
+    about.
+    """
     for cycle in (_WEEK, _DAY):
         hours = {(hour + off) % cycle for one in now for hour in _hour(one, cycle) for off in (-1, 0, 1)}
-        alike = [one for one in reference if hours.intersection(_hour(one, cycle))]
+        alike = [i for i, one in enumerate(reference) if hours.intersection(_hour(one, cycle))]
         if len(alike) >= _LEAST_ALIKE:
             return alike
-    return reference
+    return list(range(len(reference)))
 
 
 def _hour(one: Seen, cycle: int) -> list[int]:

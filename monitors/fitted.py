@@ -21,7 +21,7 @@ from monitors.encoders import HASHED, Encoder
 from monitors.features import BUCKETS, Features
 from monitors.grams import hashed_array
 from monitors.language import risen
-from monitors.slices import BuiltSlice, build_slice
+from monitors.slices import BuiltSlice, build_slice, gram_matrix
 
 INPUT_DETECTORS = 2
 """They share the budget of suspicions."""
@@ -38,6 +38,8 @@ class Fitted:
         """Seconds that the reference covers, thinned or not."""
         self._chart, self._bet = chart, bet
         self._blob: bytes | None = None
+        self._grams: Any = None
+        """Of the reference, made at the first look that needs them."""
 
     @classmethod
     def fit(
@@ -107,7 +109,9 @@ class Fitted:
             since,
             [nearest.score(hashed_array(s.text, BUCKETS)) for s in since],
         )
-        return confirm(self._reference, before, fresh, strange, seed, alpha)
+        if self._grams is None:
+            self._grams = gram_matrix([s.text for s in self._reference])
+        return confirm(self._reference, before, fresh, strange, seed, alpha, self._grams)
 
     def strange(self, window: Sequence[Seen]) -> float:
         """Strange prompts in the window beyond those that the reference would have."""

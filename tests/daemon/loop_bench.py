@@ -37,7 +37,7 @@ from streams.sqlite_sink import SqliteSink
 from tests.daemon.events import exchange, feedback
 from tests.daemon.fake_host import FakeHost, FakeReplica
 from tests.daemon.fake_replier import FakeReplier
-from tests.daemon.test_ingest import CountingWatch
+from tests.daemon.ingest_bench import CountingWatch
 
 IDENTITY, NEW, OLD = "support-000000000000", "support-bbbbbbbbbbbb", "support-aaaaaaaaaaaa"
 ME = By("tester", "because")

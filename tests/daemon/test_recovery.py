@@ -20,8 +20,8 @@ from streams.sqlite_log import SqliteSource
 from streams.sqlite_sink import SqliteSink
 from tests.daemon.events import exchange
 from tests.daemon.events import feedback as said
+from tests.daemon.ingest_bench import CountingWatch
 from tests.daemon.loop_bench import IDENTITY, ME, NEW, OLD, LoopBench, drain
-from tests.daemon.test_ingest import CountingWatch
 
 pytestmark = pytest.mark.slow
 

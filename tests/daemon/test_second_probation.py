@@ -35,8 +35,8 @@ from deploy.driver_errors import LoadRejected
 from deploy.rollout import BEGINS, FINAL, Phase, Signal, replay
 from deploy.routes import Route, RouteFile
 from tests.daemon.going_back import no_store
+from tests.daemon.ingest_bench import CountingWatch
 from tests.daemon.loop_bench import IDENTITY, ME, NEW, OLD, LoopBench, drain
-from tests.daemon.test_ingest import CountingWatch
 
 SETTINGS = """
 rollout: {maturity_s: 10.0, lateness_s: 1.0, lease_s: 5.0, deadline_s: 5000.0, probation_units: 200, probation_s: 900.0}

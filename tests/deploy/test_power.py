@@ -54,10 +54,9 @@ def test_what_the_first_step_gathers_counts_in_the_second() -> None:
     assert long.units_small == 600.0 > short.units_small
     weight = 0.09 / 0.25
     assert short.units_half - long.units_half == pytest.approx(weight * (long.units_small - short.units_small))
-    fresh = max(
-        units_to_verdict(0.3, 0.24, 0.5, 0.05) / 0.3, units_to_verdict(0.1 + quick.margin_half, 0.24, 0.5, 0.05)
-    )
-    assert short.units_half == pytest.approx(fresh - weight * (short.units_small + 1.0))
+    sure = forecast(replace(OUTLOOK, gain_overall=0.9), quick)  # so that the gain on the slice alone is waited for
+    alone = units_to_verdict(0.3, 0.24, 0.5, 0.05) / 0.3
+    assert sure.units_half == pytest.approx(alone - weight * (sure.units_small + 1.0), rel=0.01)
 
 
 def test_units_that_mature_while_the_step_changes_may_be_enough() -> None:
@@ -113,18 +112,21 @@ def moments(world: World, config: RolloutConfig, runs: int, units: int) -> tuple
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("preset", "gain"), [("strict", 0.2), ("balanced", 0.1), ("balanced", 0.2), ("fast", 0.2)])
-def test_steps_come_when_simulated_rollouts_take_them(preset: Preset, gain: float) -> None:
-    """Rated at once, so that nothing matures; probation is let go on. Where a gain on the slice and a loss ruled out
-    over all are as hard to show (balanced), waiting for both takes a sixth longer than for either.
+@pytest.mark.parametrize(
+    ("preset", "gain", "part"),
+    [("strict", 0.2, 0.5), ("balanced", 0.1, 0.5), ("balanced", 0.2, 0.5), ("balanced", 0.2, 0.3), ("fast", 0.2, 0.5)],
+)
+def test_steps_come_when_simulated_rollouts_take_them(preset: Preset, gain: float, part: float) -> None:
+    """Rated at once, so that nothing matures; probation is let go on. With a slice of three tenths a gain on it and a
+    loss ruled out over all are as hard to show: waiting for both takes a quarter longer than for either.
     """
     config = RolloutConfig(preset=preset, maturity_s=1e-6, lateness_s=0.0, probation_units=10**9)
-    world = World(control=0.5, slice_share=0.5, effect_in_slice=gain)
-    expected = forecast(Outlook(0.5 * gain, gain, 0.5, 0.25, 1.0), config)
+    world = World(control=0.5, slice_share=part, effect_in_slice=gain)
+    expected = forecast(Outlook(part * gain, gain, part, 0.25, 1.0), config)
     total = expected.units_small + expected.units_half
     half, probation = moments(world, config, 120, int(1.6 * total))
     assert half == pytest.approx(expected.units_small, rel=0.25)
-    assert probation == pytest.approx(total, rel=0.25)
+    assert probation == pytest.approx(total, rel=0.18)
 
 
 @pytest.mark.slow
