@@ -72,7 +72,7 @@ class Residency:
         """Load and prove on one replica. ``owner`` is the rollout (or deployment) on whose behalf; ``place`` begins the
         names of the failpoints.
         """
-        if version in replica.models and replica.proved.get(version) and self._is_recorded(version, replica):
+        if self.resident(version, replica):
             return RESIDENT
         try:
             if version not in replica.models:
@@ -84,6 +84,10 @@ class Residency:
         failpoint(f"{place}.after_proof")
         self._record(version, replica, result)
         return Residence(result.ok, result.reason, final=not result.ok, replica=replica.name)
+
+    def resident(self, version: str, replica: ReplicaState) -> bool:
+        """Whether nothing is to be done: loaded, its effect proved, and the store knows of the proof."""
+        return version in replica.models and bool(replica.proved.get(version)) and self._is_recorded(version, replica)
 
     def _is_recorded(self, version: str, replica: ReplicaState) -> bool:
         """Whether the store knows of the proof (A1). An agent may remember one that a crash or a failing store took."""

@@ -23,6 +23,10 @@ LONGEST_WAIT_S: Final = 30.0
 class Resides(Protocol):
     """What makes one version resident on one replica."""
 
+    def resident(self, version: str, replica: ReplicaState) -> bool:
+        """Whether it is."""
+        ...
+
     def on(self, version: str, replica: ReplicaState, owner: str) -> Residence:
         """Load and prove."""
         ...
@@ -62,6 +66,9 @@ class Residents:
             failed: tuple[str, Residence] | None = None
             if replica.alive:
                 for version in versions:
+                    if self._residency.resident(version, replica):
+                        self._refused.pop((replica.name, version), None)
+                        continue
                     found = self._on(version, replica)
                     asked = asked or found is not RESIDENT
                     if not found.ok and failed is None:

@@ -5,7 +5,7 @@ memory for a rollback.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from daemon.faults import Refused
 from daemon.store import Read, rollouts, versions
@@ -13,8 +13,7 @@ from deploy.rollout import LIVE, Phase
 from deploy.routes import Route
 
 
-@dataclass(frozen=True, slots=True)
-class Live:
+class Live(NamedTuple):
     """The two versions of a rollout whose candidate may meet users."""
 
     candidate: str
@@ -23,9 +22,10 @@ class Live:
     """A second probation: the candidate was promoted already."""
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """The champion, the rollback targets (newest first, identity last), the identity version and the live rollout."""
+class Standing(NamedTuple):
+    """The champion, the rollback targets (newest first, identity last), the identity version and the live rollout. A
+    tuple: a tick makes three.
+    """
 
     champion: str | None
     """None: the deployment never promoted and serves its base (or the identity)."""
@@ -107,8 +107,8 @@ class Standing:
         """The standing after a rollback to ``target``, for when the store cannot be asked."""
         stack = () if self.champion is None else (self.champion, *self.targets)
         if target not in stack or target == self.identity:
-            return replace(self, champion=None, targets=(), live=None)
-        return replace(self, champion=target, targets=stack[stack.index(target) + 1 :], live=None)
+            return self._replace(champion=None, targets=(), live=None)
+        return self._replace(champion=target, targets=stack[stack.index(target) + 1 :], live=None)
 
 
 def left_behind(stack: Sequence[str], left: str, target: str | None, *, named: bool) -> tuple[str, ...]:

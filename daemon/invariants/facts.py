@@ -18,16 +18,14 @@ from deploy.routes import RouteFile, Split
 from streams.log import Gap, Position
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):
     """One route file that the host had, and the replicas that its writer had seen (empty: a rollback looks at none)."""
 
     file: RouteFile
     seen: Sequence[ReplicaState] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Serving:
+class Serving(NamedTuple):
     """One replica as it is, whoever knows of it."""
 
     name: str
@@ -45,8 +43,7 @@ class Serving:
     """Its gateway gives the split of its route, if there is one, its share."""
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(NamedTuple):
     """One answer to a user."""
 
     replica: str

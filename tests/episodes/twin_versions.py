@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from operator import attrgetter
 
 from daemon.store import jobs as job_rows
@@ -13,7 +12,7 @@ from daemon.store.denials import Denial
 from daemon.store.jobs import Job
 from daemon.store.proofs import Proof
 from daemon.store.versions import Version
-from tests.episodes.twin_tables import Json, TwinTx, as_json
+from tests.episodes.twin_tables import Json, TwinTx, as_json, changed
 
 
 def versions_register(tx: TwinTx, version: Version) -> bool:
@@ -32,21 +31,21 @@ def versions_of_deployment(read: TwinTx, deployment: str, limit: int = 1000) -> 
 
 
 def versions_set_gate(tx: TwinTx, version: str, gate: Json, *, passed: bool) -> None:
-    row = replace(tx.t.versions[version], gate=as_json(dict(gate)))
+    row = changed(tx.t.versions[version], gate=as_json(dict(gate)))
     if row.status in ("registered", "gated"):
-        tx.put(tx.t.versions, version, replace(row, status="gated") if passed else row)
+        tx.put(tx.t.versions, version, changed(row, status="gated") if passed else row)
 
 
 def versions_promote(tx: TwinTx, version: str, at: float) -> None:
     if version in tx.t.versions:
         newest = max((v.promoted_at for v in tx.t.versions.values() if v.promoted_at is not None), default=None)
         above = at if newest is None else max(at, newest + version_rows.STEP_S)
-        tx.put(tx.t.versions, version, replace(tx.t.versions[version], status="promoted", promoted_at=above))
+        tx.put(tx.t.versions, version, changed(tx.t.versions[version], status="promoted", promoted_at=above))
 
 
 def versions_set_status(tx: TwinTx, version: str, status: version_rows.Status) -> None:
     if version in tx.t.versions:
-        tx.put(tx.t.versions, version, replace(tx.t.versions[version], status=status))
+        tx.put(tx.t.versions, version, changed(tx.t.versions[version], status=status))
 
 
 def versions_promoted_stack(read: TwinTx, deployment: str) -> list[Version]:
@@ -60,7 +59,7 @@ def versions_promoted_stack(read: TwinTx, deployment: str) -> list[Version]:
 
 
 def proofs_add(tx: TwinTx, proof: Proof) -> None:
-    tx.add(tx.t.proofs, replace(proof, numbers=as_json(dict(proof.numbers))))
+    tx.add(tx.t.proofs, changed(proof, numbers=as_json(dict(proof.numbers))))
 
 
 def proofs_latest(read: TwinTx, version: str) -> dict[str, Proof]:
@@ -124,8 +123,8 @@ def jobs_claim(tx: TwinTx, worker: str, *, now: float) -> Job | None:
     if not queued:
         return None
     row = queued[0]
-    row = replace(row, state="claimed", worker=worker, attempt=row.attempt + 1, claimed_at=now, heartbeat_at=now)
-    tx.put(tx.t.jobs, row.id, replace(row, reason="claimed"))
+    row = changed(row, state="claimed", worker=worker, attempt=row.attempt + 1, claimed_at=now, heartbeat_at=now)
+    tx.put(tx.t.jobs, row.id, changed(row, reason="claimed"))
     return tx.t.jobs[row.id]
 
 
@@ -133,7 +132,7 @@ def jobs_heartbeat(tx: TwinTx, job: str, *, worker: str, attempt: int, report: J
     row = tx.t.jobs.get(job)
     if row is None or (row.state, row.worker, row.attempt) != ("claimed", worker, attempt):
         return False
-    tx.put(tx.t.jobs, job, replace(row, heartbeat_at=now, report=as_json(dict(report))))
+    tx.put(tx.t.jobs, job, changed(row, heartbeat_at=now, report=as_json(dict(report))))
     return True
 
 
@@ -141,7 +140,7 @@ def jobs_finish(tx: TwinTx, job: str, *, attempt: int, report: Json, at: float) 
     row = tx.t.jobs.get(job)
     if row is None or (row.state, row.attempt) != ("claimed", attempt):
         return False
-    tx.put(tx.t.jobs, job, replace(row, state="done", report=as_json(dict(report)), reason="done", ended_at=at))
+    tx.put(tx.t.jobs, job, changed(row, state="done", report=as_json(dict(report)), reason="done", ended_at=at))
     return True
 
 
@@ -152,14 +151,14 @@ def jobs_fail(tx: TwinTx, job: str, *, attempt: int, reason: str, report: Json, 
     again = attempt < row.max_attempts
     state: job_rows.State = "queued" if again else "failed"
     ended = None if again else at
-    changed = replace(row, state=state, worker=None, report=as_json(dict(report)), reason=reason, ended_at=ended)
-    tx.put(tx.t.jobs, job, changed)
+    new = changed(row, state=state, worker=None, report=as_json(dict(report)), reason=reason, ended_at=ended)
+    tx.put(tx.t.jobs, job, new)
     return state
 
 
 def jobs_expire(tx: TwinTx, *, now: float, lease_s: float) -> list[Job]:
     for row in [j for j in tx.t.jobs.values() if j.state == "claimed" and (j.heartbeat_at or 0.0) > now]:
-        tx.put(tx.t.jobs, row.id, replace(row, heartbeat_at=now))
+        tx.put(tx.t.jobs, row.id, changed(row, heartbeat_at=now))
     gone = [j for j in tx.t.jobs.values() if j.state == "claimed" and (j.heartbeat_at or 0.0) < now - lease_s]
     for row in gone:
         jobs_fail(tx, row.id, attempt=row.attempt, reason="lease_expired", report=row.report, at=now)
@@ -169,7 +168,7 @@ def jobs_expire(tx: TwinTx, *, now: float, lease_s: float) -> list[Job]:
 def jobs_cancel(tx: TwinTx, job: str, *, reason: str, at: float) -> None:
     row = tx.t.jobs.get(job)
     if row is not None and row.state in ("queued", "claimed"):
-        tx.put(tx.t.jobs, job, replace(row, state="cancelled", reason=reason, ended_at=at))
+        tx.put(tx.t.jobs, job, changed(row, state="cancelled", reason=reason, ended_at=at))
 
 
 def jobs_get(read: TwinTx, job: str) -> Job | None:
