@@ -138,8 +138,8 @@ def _classifier(
     rng: np.random.Generator,
     test: bool,
 ) -> tuple[float, float]:
-    """AUC and, where ``test``, p-value of a classifier that learned ``before`` against most of the reference, whose rows
-    are ``grams``.
+    """AUC and, where ``test``, p-value of a classifier that learned ``before`` against most of the reference, of which
+    ``grams`` are the rows.
     """
     from scipy.sparse import vstack
 
