@@ -26,7 +26,7 @@ class WatchConfig(BaseModel):
     events_between_false_alarms: Annotated[float, Field(ge=1_000)] = 50_000
     """The deployment's one budget: mean events between confirmed alarms without drift, over all primary detectors."""
     events_between_suspicions: Annotated[float, Field(ge=500)] = 2_000
-    """Mean events between unconfirmed suspicions, both input detectors together: a suspicion costs about 0.3 s."""
+    """Mean events between unconfirmed suspicions, both input detectors together: a look at one costs 25 to 150 ms."""
     confirm_level: Annotated[float, Field(gt=0.0, le=0.05)] = 0.01
     """Largest p-value that confirms; made smaller where the budget needs it."""
     confirm_before: Annotated[int, Field(ge=40)] = 120
