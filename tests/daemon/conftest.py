@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from daemon.store import Store
+from tests.daemon.ingest_bench import Bench
 from tests.daemon.loop_bench import LoopBench
 
 
@@ -23,3 +24,12 @@ def store(tmp_path: Path) -> Generator[Store]:
 def bench(tmp_path: Path, store: Store) -> LoopBench:
     """A loop whose host, gate and trainer are played."""
     return LoopBench(tmp_path, store)
+
+
+@pytest.fixture
+def ingests(tmp_path: Path, store: Store) -> Generator[Bench]:
+    """Ingests on a log file and that store."""
+    made = Bench(tmp_path, store)
+    yield made
+    for ingest in made.made:
+        ingest.close()
