@@ -128,9 +128,11 @@ def _words(row: alarms.AlarmRow, evidence: dict[str, Any]) -> str:
         usual = f" (usual level {float(level):.3g})" if isinstance(level, (int, float)) else ""
         return f"{row.detector} is an informer: it tells people that {evidence.get('signal', row.kind)} moved{usual}."
     if row.kind in _REWARD_SIGNALS:
+        known = evidence.get("known_from")
         told = (
             f"{_REWARD_SIGNALS[row.kind]} a {evidence.get('direction', 'change')} from the usual "
-            f"{_number(evidence, 'usual')} over {evidence.get('rewards', '–')} rewards."
+            f"{_number(evidence, 'usual')}{f' (known from {known:,} rewards)' if isinstance(known, int) else ''} "
+            f"over {evidence.get('rewards', '–')} rewards."
         )
         return f"{told} {_CAUSES.get(cause_of(row), '')}".rstrip()
     verdict = "confirmed it" if row.confirmed else "did not confirm it"

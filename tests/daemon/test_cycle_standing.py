@@ -148,7 +148,7 @@ def test_what_the_newest_promotion_was_about_starts_nothing_and_says_so(store: S
 def test_an_alarm_that_another_one_answers_names_it_and_what_was_passed_over(store: Store) -> None:
     with store.begin() as tx:
         ended(tx, 1, Phase.PROMOTED, NOW - 6000.0)
-        alarm(tx, "a1", "reward", "changed_answers", rewards=40, usual=0.8, familiar_share=0.75, direction="fall")
+        alarm(tx, "a1", "reward", "changed_answers", rewards=40, usual=0.8, known_from=1_640, familiar_share=0.75)
         alarm(tx, "a2", "feedback", "new_inputs", rewards=50, usual=0.1, direction="rise")
     told = why(store, "a2")[1]
     assert told.next[1] == "It is for a1, and answers this one too."
@@ -156,6 +156,7 @@ def test_an_alarm_that_another_one_answers_names_it_and_what_was_passed_over(sto
     assert told.decided.words.startswith("The share of corrections shows a rise from the usual 0.1 over 50 rewards.")
     assert "the questions are new" in told.decided.words
     first = why(store, "a1")[1]
+    assert "from the usual 0.8 (known from 1,640 rewards) over 40 rewards" in first.decided.words
     assert "changed" in first.decided.words and any(note.startswith("75 %") for note in first.notes)
     assert done(store) == "concept_drift"
     with store.read() as read:
