@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from daemon import ledger
-from daemon.residency import RESIDENT, Residence
+from daemon.residency import Residence
 from daemon.store import Store
 from daemon.troubles import Troubles
 from deploy.agent import ReplicaState
@@ -69,8 +69,7 @@ class Residents:
                     if self._residency.resident(version, replica):
                         self._refused.pop((replica.name, version), None)
                         continue
-                    found = self._on(version, replica)
-                    asked = asked or found is not RESIDENT
+                    found, asked = self._on(version, replica), True
                     if not found.ok and failed is None:
                         failed = version, found
             else:

@@ -56,9 +56,7 @@ class Suspicion:
         return recent.newest(self.since(counted) + self.rising)
 
     def try_again(self, fitted: Fitted, recent: Recent, counted: int, seed: int, config: WatchConfig) -> Looked:
-        """One look where one is due; ``confirmed`` stays. Once it is confirmed or dismissed ``figures`` of the look are
-        part of its evidence.
-        """
+        """One look where one is due. What it found is in ``confirmed`` or, where it dismisses, among ``figures``."""
         since = self.since(counted)
         if since < config.confirm_sizes[self.look]:
             return "waiting"

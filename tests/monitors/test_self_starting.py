@@ -100,8 +100,8 @@ def test_a_slow_decline_is_told_and_not_followed() -> None:
 
 @pytest.mark.slow
 def test_false_alarms_stay_as_seldom_as_the_budget_says() -> None:
-    """At 2,000 rewards between them: four in 8,000 on average, one run in e**4 without any at most."""
-    config = WatchConfig(events_between_false_alarms=1_000)  # a primary signal has a quarter: every 4,000
+    """A primary signal has a quarter of the budget: with 1,000 exchanges one in 4,000 rewards."""
+    config = WatchConfig(events_between_false_alarms=1_000)
     runs = [told_after(config, lambda _: USUAL, 4_000, seed) for seed in range(60)]
     alarms = sum(n < 4_000 for n in runs)
     assert sum(runs) / max(alarms, 1) >= 4_000
