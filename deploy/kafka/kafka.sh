@@ -72,8 +72,9 @@ configure() { # write the properties; format the storage the first time
     sed -e "s|{port}|$port|g" -e "s|{controller_port}|$controller_port|g" -e "s|{dir}|$dir|g" \
         "$here/server.properties" >"$dir/server.properties"
     [ -f "$dir/data/meta.properties" ] && return
-    # A cluster id is 16 random bytes in URL-safe base64: no need of a JVM for that.
-    cluster=$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c 1-22)
+    # A cluster id is 16 random bytes in URL-safe base64: no need of a JVM for that. No hyphen in it: one id in 64
+    # would begin with it, which the tool takes for an option.
+    cluster=$(head -c 16 /dev/urandom | base64 | tr '+/' '__' | cut -c 1-22)
     (jvm kafka.tools.StorageTool format --standalone -t "$cluster" -c "$dir/server.properties") \
         >"$dir/format.log" 2>&1 || { tail -n 5 "$dir/format.log" >&2; die "could not format $dir/data"; }
 }

@@ -43,6 +43,22 @@ def test_one_folder_through_refusals_a_crash_and_a_stop(tmp_path: Path) -> None:
     assert not (tmp_path / "one/broker.pid").exists()
 
 
+def test_no_random_id_is_taken_for_an_option(tmp_path: Path) -> None:
+    # Every 64th id of 16 random bytes would begin with a hyphen: here the bytes are those of such an id.
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "base64").write_text("#!/bin/sh\necho '++++++++++++++++++++++=='\n")
+    (tools / "base64").chmod(0o755)
+    folder = tmp_path / "broker"
+    path = f"{tools}{os.pathsep}{os.environ['PATH']}"
+    try:
+        started = kafka_sh("start", str(folder), str(free_port()), str(free_port()), PATH=path)
+        assert started.returncode == 0, started.stderr
+        assert f"cluster.id={22 * '_'}" in (folder / "data/meta.properties").read_text()
+    finally:
+        kafka_sh("stop", str(folder))
+
+
 def test_stopping_nothing_is_harmless_and_misuse_is_explained(tmp_path: Path) -> None:
     assert kafka_sh("stop", str(tmp_path)).returncode == 0
     assert "usage:" in kafka_sh("start", str(tmp_path)).stderr
