@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitors.alarms import SliceModel
+from monitors.gram_rows import gram_rows
 from monitors.grams import bucket, hashed, word_grams, words
 
 BUCKETS = 1 << 15
@@ -75,14 +76,7 @@ def build_slice(
 
 def gram_matrix(texts: Sequence[str]) -> Any:
     """Sparse rows of hashed n-grams, each of length one, shape (n, BUCKETS)."""
-    from scipy.sparse import csr_matrix
-
-    found = [hashed(text, BUCKETS) for text in texts]
-    pointers = np.cumsum([0, *(len(f) for f in found)])
-    values = np.concatenate([np.full(len(f), 1.0 / math.sqrt(max(len(f), 1))) for f in found])
-    return csr_matrix(
-        (values, np.concatenate([np.array(f, dtype=np.int64) for f in found]), pointers), shape=(len(found), BUCKETS)
-    )
+    return gram_rows([hashed(text, BUCKETS) for text in texts], BUCKETS)
 
 
 def logistic(matrix: Any, labels: Floats, weights: Floats) -> Any:

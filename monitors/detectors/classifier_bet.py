@@ -23,6 +23,7 @@ from monitors.detectors.blocks import Blocks, Order, level
 from monitors.detectors.nearest import Grams, Nearest, ranked
 from monitors.detectors.rank_bets import BETS, log_gains, log_mean, one_log_gains, one_log_mean
 from monitors.features import BUCKETS, Array
+from monitors.gram_rows import gram_rows
 from monitors.grams import bucket, hashed_array, word_grams, words
 
 WINDOW = 64
@@ -62,10 +63,8 @@ class ClassifierBet:
         self.nearest = Nearest([found for found, _ in pairs], [session for _, session in pairs])
         counts = np.bincount(np.concatenate([found for found, _ in pairs]), minlength=BUCKETS).astype(np.float64)
         kept = [pairs[i][0] for i in self.nearest.positions]
-        self._flat = np.concatenate(kept)
-        self._lengths = np.array([len(found) for found in kept], dtype=np.float64)
-        self._starts = np.concatenate([[0], np.cumsum(self._lengths)[:-1]]).astype(np.int64)
         self._kept = kept
+        self._rows = gram_rows(kept, BUCKETS)
         self._frequency = np.maximum(counts / len(pairs), _FLOOR)
         self._without = np.maximum((counts - 1.0) / (len(pairs) - 1), _FLOOR)
         self.threshold = threshold
@@ -145,7 +144,7 @@ class ClassifierBet:
         self._weights[met] += np.log1p(self._counts[met] / (_SHRINK * self._frequency[met]))
         left_out = np.full(BUCKETS, unmet)
         left_out[met] += np.log1p(self._counts[met] / (_SHRINK * self._without[met]))
-        self._scores: Array = np.add.reduceat(left_out.take(self._flat), self._starts) / np.sqrt(self._lengths)
+        self._scores: Array = self._rows @ left_out
         self._sorted: Array = np.sort(self._scores)
 
     def replayed(self, order: Order) -> Array:

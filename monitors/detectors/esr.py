@@ -63,9 +63,8 @@ class Esr:
         level = min(max(self.level + offset, _LOWEST), 1.0 - _LOWEST) if offset else self.level
         y, p0 = (value, level) if self.side == "fall" else (1.0 - value, 1.0 - level)
         gain = (p0 - y) / (1.0 - p0)
-        self._sums = [
-            min((m + 1.0) * (1.0 + stake * gain), _LARGEST) for m, stake in zip(self._sums, STAKES, strict=True)
-        ]
+        sums = [(m + 1.0) * (1.0 + stake * gain) for m, stake in zip(self._sums, STAKES, strict=True)]
+        self._sums = sums if max(sums) < _LARGEST else [min(m, _LARGEST) for m in sums]
         self._recent = min(max(self._recent, 1.0) * (1.0 + STAKES[0] * gain), _LARGEST)
         self.events += 1
         return self.statistic >= self.threshold

@@ -17,14 +17,12 @@ class Bars:
 
     def delay(self, name: str, delays: Delays, most: float, most_missed: float, between: float) -> None:
         """Median delay and miss rate; ``between``: events between false alarms, for the level of chance."""
-        low, high = delays.interval
         ok = delays.median <= most and delays.missed <= most_missed
-        chance = 1.0 - 2.718281828459045 ** (-min(delays.median, 1e9) / between)
-        figure = (
-            f"median {number(delays.median):>5} [{number(low)}, {number(high)}]  p90 {number(delays.quantile(0.9)):>5}"
-            f"  missed {delays.missed:.2f}  by chance {chance:.3f}  runs {len(delays.found)} (+{delays.early} early)"
-        )
-        self.line(name, figure, f"<= {most:,.0f}, missed <= {most_missed:.2f}", ok)
+        self.line(name, _figure(delays, between), f"<= {most:,.0f}, missed <= {most_missed:.2f}", ok)
+
+    def beside(self, name: str, delays: Delays, between: float, why: str) -> None:
+        """The same where there is no bar, and why there is none."""
+        print(f"{name:40} {_figure(delays, between):84} no bar: {why}", flush=True)
 
     def line(self, name: str, figure: str, bar: str, ok: bool) -> None:
         """Any other bar."""
@@ -36,3 +34,12 @@ class Bars:
     def total(self) -> None:
         """The last line."""
         print(f"bars: {self.held} held, {self.missed} missed", flush=True)
+
+
+def _figure(delays: Delays, between: float) -> str:
+    low, high = delays.interval
+    chance = 1.0 - 2.718281828459045 ** (-min(delays.median, 1e9) / between)
+    return (
+        f"median {number(delays.median):>5} [{number(low)}, {number(high)}]  p90 {number(delays.quantile(0.9)):>5}"
+        f"  missed {delays.missed:.2f}  by chance {chance:.3f}  runs {len(delays.found)} (+{delays.early} early)"
+    )
