@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.util
 import re
 import shutil
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from daemon.demo import ports
 
 if TYPE_CHECKING:
     from tests.deploy.serving import Home, Server
@@ -69,13 +70,10 @@ def free_ports() -> Callable[[], int]:
     given: set[int] = set()
 
     def one() -> int:
-        while True:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port = int(probe.getsockname()[1])
-            if port not in given:
-                given.add(port)
-                return port
+        while (port := ports.free_port()) in given:
+            pass
+        given.add(port)
+        return port
 
     return one
 

@@ -9,8 +9,8 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from daemon.demo.ports import free_port
 from tests.deploy.serving import BASE_NAME, Home, Server, vllm_server
-from tests.kafka_broker import free_port
 
 OURS = {"--middleware": 1, "--enable-lora": 0, "--max-loras": 1, "--max-cpu-loras": 1, "--max-lora-rank": 1}
 """Options of the launch recipe that a stranger's vLLM does not have, with the number of their values."""

@@ -17,7 +17,7 @@ import aiohttp
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from daemon.demo.base import Base, trained_base
-from daemon.demo.children import Child, ChildFailed, Children, free_port
+from daemon.demo.children import Child, ChildFailed, Children
 from daemon.demo.daemon_client import DaemonClient, Watcher
 from daemon.demo.gateway_client import CONTROL_HEADER, GatewayClient
 from daemon.demo.home import (
@@ -34,6 +34,7 @@ from daemon.demo.journal import Journal
 from daemon.demo.measure import Stopwatch
 from daemon.demo.mix import Mix, even
 from daemon.demo.options import DemoOptions, Script
+from daemon.demo.ports import free_port
 from daemon.demo.screen import Look, Screen, look
 from daemon.demo.users import Users
 from daemon.demo.world.build import build_world

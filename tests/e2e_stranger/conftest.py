@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from daemon.demo.ports import free_port
 from deploy.driver import Driver
 from deploy.routes import Route, RouteFile, Split
 from tests.deploy.serving import ALIAS, BASE_NAME, Home, Server, builtin_server
-from tests.kafka_broker import Broker, free_port
+from tests.kafka_broker import Broker
 from tests.vllm_server import tiny_home
 from tests.waiting import wait_until
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 import uvicorn
 
+from daemon.demo.ports import free_port
 from deploy.gateway.app import Gateway
 from deploy.gateway.asgi import App, Receive, Scope, Send, read_body
 from deploy.gateway.config import load_config
-from tests.kafka_broker import free_port
 from tests.waiting import wait_until
 
 MAX_BODY = 1 << 20

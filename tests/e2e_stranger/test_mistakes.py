@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from daemon.demo.ports import free_port
 from tests.conftest import ROOT, VENVS
 from tests.deploy.serving import Home, Server
 from tests.e2e_stranger.shell import HOMEOSTAT, Result, daemon, environment, homeostat, run
-from tests.kafka_broker import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 ACTING = "mode: auto\nagent: {replicas: [{name: replica-0, url: 'http://127.0.0.1:9'}]}\n"

@@ -19,6 +19,7 @@ import pytest
 import yaml
 from kafka import KafkaAdminClient, KafkaProducer
 
+from daemon.demo.ports import free_port
 from streams.codec import encode_exchange, encode_feedback
 from streams.config import LogConfig, Topics
 from streams.events import Trust
@@ -27,7 +28,7 @@ from tests.daemon.events import exchange, feedback
 from tests.deploy.serving import CHAT, Home, Server, question
 from tests.e2e_stranger.proxy import gateway_before
 from tests.e2e_stranger.shell import Result, daemon, homeostat
-from tests.kafka_broker import Broker, free_port
+from tests.kafka_broker import Broker
 from tests.vllm_server import requests_of
 from tests.waiting import wait_until
 

@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
+from daemon.demo.ports import free_port
 from tests.deploy.serving import CHAT, Home, Server, question
 from tests.e2e_stranger.proxy import gateway_before
 from tests.e2e_stranger.shell import Daemon, daemon, homeostat
-from tests.kafka_broker import free_port
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from daemon.demo.ports import free_port
 from streams.config import LogConfig, Topics
 from streams.open_log import ensure_topics, open_source
-from tests.kafka_broker import SCRIPT, Broker, free_port
+from tests.kafka_broker import SCRIPT, Broker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 

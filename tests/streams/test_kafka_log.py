@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from daemon.demo.ports import free_port
 from streams.config import LogConfig, Topics
 from streams.errors import LogMisconfigured, LogUnavailable, TopicMissing
 from streams.log import Gap, Record
 from streams.open_log import ensure_topics, open_sink, open_source
-from tests.kafka_broker import Broker, free_port
+from tests.kafka_broker import Broker
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
