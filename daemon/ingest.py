@@ -18,6 +18,7 @@ from daemon import ledger
 from daemon.batch import Batch, letter, measure, store_alarms
 from daemon.intake import TokenIsValid, insert_new, take
 from daemon.live_evidence import corrected, rated, restore, store_tick
+from daemon.quarantine import Quarantine
 from daemon.store import (
     counters,
     dead_letters,
@@ -80,6 +81,7 @@ class Ingest:
         """A batch was read and not committed: the source stands beyond the store."""
         self._ahead = True
         """Memory may hold what the store lacks, or lack what it holds."""
+        self._quarantine = Quarantine()
 
     def start(self) -> None:
         """Restore memory and seek the log. Raises LogUnavailable."""
@@ -140,7 +142,7 @@ class Ingest:
         """
         if self._behind:
             self._begin()
-        records = self._ports.source.poll(self._max_records, timeout_s)
+        records = self._ports.source.poll(self._quarantine.most(self._max_records), timeout_s)
         self._behind = True
         gaps, now = self._ports.source.take_gaps(), self._ports.clock()
         failpoint("ingest.polled")
@@ -150,11 +152,14 @@ class Ingest:
                     self._ahead = True
                     moved = self._apply(tx, records, self._record_gaps(tx, gaps, now) if gaps else {}, now)
                     failpoint("ingest.before_commit")
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, Exception):
+                    self._quarantine.failed(records, error)
                 if self._ahead:
                     self._restore()
                 raise
             self._behind = self._ahead = False
+        self._quarantine.passed(records)
         failpoint("ingest.after_commit")
         self._count_gaps(gaps)
         self._age(records, now)
@@ -262,7 +267,7 @@ class Ingest:
         """Everything that a batch changes; where we are behind it. ``passed``: where its gaps end."""
         batch = Batch()
         ports = self._ports
-        decoded = take(records, batch, ports.deployment, ports.token_is_valid, now)
+        decoded = take(records, batch, ports.deployment, ports.token_is_valid, self._quarantine, now)
         fresh_exchanges, fresh_feedback, first = insert_new(tx, decoded)
         for item in decoded:
             event = item.event

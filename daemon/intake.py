@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from daemon.batch import Batch
+from daemon.quarantine import Quarantine
 from daemon.store import exchanges, feedback, sessions
 from daemon.store.open import Tx
 from streams.codec import Decoded, decode
-from streams.events import Exchange, Feedback, Trust
+from streams.dead_letters import Reason, dead_letter
+from streams.events import DeadLetter, Exchange, Feedback, Trust
 from streams.log import Record
 from streams.redact import redact_feedback
 
@@ -17,12 +19,18 @@ TokenIsValid = Callable[[str, Exchange | None, Feedback, float], bool]
 
 
 def take(
-    records: Sequence[Record], batch: Batch, deployment: str, token_is_valid: TokenIsValid, now: float
+    records: Sequence[Record],
+    batch: Batch,
+    deployment: str,
+    token_is_valid: TokenIsValid,
+    quarantine: Quarantine,
+    now: float,
 ) -> list[Decoded]:
     """The events of this deployment, in order; what cannot be used becomes a letter of the batch."""
     decoded: list[Decoded] = []
     for record in records:
-        found = decode(record)
+        fault = quarantine.fault_of(record)
+        found = decode(record) if fault is None else _set_aside(record, fault, now)
         if not isinstance(found, Decoded):
             batch.letters.append(found)
         elif found.event.deployment != deployment:
@@ -37,6 +45,11 @@ def take(
             checked = _checked(found, found.event, token_is_valid, now)
             decoded.append(found if checked is found.event else found._replace(event=checked))
     return decoded
+
+
+def _set_aside(record: Record, fault: str, now: float) -> DeadLetter:
+    detail = f"homeostat failed on this event with {fault}: please report it with the event"
+    return dead_letter(record, Reason.PROCESSING_FAILED, detail, now)
 
 
 def _checked(item: Decoded, event: Feedback, token_is_valid: TokenIsValid, now: float) -> Feedback:

@@ -107,9 +107,9 @@ def for_rollout(forecast: Forecast, outlook: Outlook, config: RolloutConfig) -> 
     """
     units = forecast.units_small + forecast.units_half
     time = config.deadline_s - forecast.waits_s
-    if not math.isfinite(units) or time <= 0.0:
+    if not math.isfinite(units) or time <= 0.0 or units > config.identity_cap * outlook.people:
         return None
-    return max(math.ceil(units - outlook.units_per_s * time), 1)
+    return max(math.ceil(units - min(outlook.units_per_s * time, forecast.most_units)), 1)
 
 
 def load(read: Read) -> list[LabelRequest]:

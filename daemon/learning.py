@@ -246,6 +246,7 @@ class Learning:
             figures = {
                 "units": expected.units_small + expected.units_half,
                 "seconds": expected.seconds,
+                "most_units": expected.most_units,
                 "deadline_s": frozen.deadline_s,
                 "needs_promote": frozen.promote_threshold,
             }

@@ -31,6 +31,8 @@ class Assumed:
     slice_share: float = 1.0
     """Share of sessions that the candidate can change; the rest is served as before."""
     source: str = "given"
+    people: float = math.inf
+    """Identities that the sessions are of; infinite: not known, and no limit."""
 
     @property
     def units_per_hour(self) -> float:
@@ -46,6 +48,7 @@ class Assumed:
             reward_variance=self.reward_variance,
             units_per_s=self.units_per_hour / 3600.0,
             sessions_per_s=self.sessions_per_hour / 3600.0,
+            people=self.people,
         )
 
 
@@ -63,6 +66,7 @@ def assumed(
         WORST_VARIANCE if variance is None else min(variance, WORST_VARIANCE),
         slice_share,
         "given" if complete else "recent_traffic",
+        math.inf if complete or seen is None else seen.people,
     )
 
 
@@ -92,6 +96,7 @@ def power_table(basis: Assumed, effects: Sequence[float], shares: Sequence[float
             "units_per_hour": basis.units_per_hour,
             "reward_variance": basis.reward_variance,
             "slice_share": basis.slice_share,
+            "people": _finite(basis.people),
             "source": basis.source,
         },
         "policy": {
@@ -103,6 +108,7 @@ def power_table(basis: Assumed, effects: Sequence[float], shares: Sequence[float
             "share_half": config.share_half,
             "maturity_s": config.maturity_s,
             "deadline_s": config.deadline_s,
+            "identity_cap": config.identity_cap,
         },
         "rows": rows,
     }
@@ -117,13 +123,15 @@ def _row(basis: Assumed, effect: float, config: RolloutConfig) -> Json:
         for share in (config.share_small, config.share_half)
     )
     small = _hours(expected.units_small, hourly, (config.maturity_s + config.lateness_s) / 3600.0)
+    both = (expected.seconds - expected.probation_s) / 3600.0
     return {
         "effect": effect,
         "share_small": config.share_small,
         "units_small": _finite(expected.units_small),
         "hours_small": small,
         "units_half": _finite(expected.units_half),
-        "hours_half": None if small is None else _finite((expected.seconds - expected.probation_s) / 3600.0 - small),
+        "hours_half": None if small is None else _finite(max(both - small, 0.0)),
+        "most_units": _finite(expected.most_units),
         "hours_promoted": _finite(expected.seconds / 3600.0) if hourly > 0.0 else None,
         "reaches_deadline": hourly > 0.0 and expected.reaches(config.deadline_s),
         "units_harm": _finite(harm),

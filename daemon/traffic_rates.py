@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,6 +33,8 @@ class Rates:
     """Of the mean reward of a session, drawn towards a coin's as in ``monitors.bets``; None below two rated ones."""
     sessions: int
     span_s: float
+    people: float = math.inf
+    """Identities, also those that did not come in the time looked at: at least about so many (``people_of``)."""
 
 
 def recent_rates(read: Read, deployment: str, now: float, maturity_s: float = math.inf) -> Rates | None:
@@ -59,13 +62,28 @@ def rates(
     """
     if not recent:
         return None
-    sessions = len({x.session for x in recent})
+    identities = {x.session: x.identity for x in recent}
+    sessions = len(identities)
     heard = _rewards(ripe, known, maturity_s)
     if len(heard) < ENOUGH:
         heard = _rewards(recent, known, maturity_s)
     means = [sum(values) / len(values) for values in heard.values() if values]
     span = max(now - recent[0].received_at, 1.0)
-    return Rates(3600.0 * sessions / span, len(means) / len(heard), _variance(means), sessions, span)
+    return Rates(
+        3600.0 * sessions / span, len(means) / len(heard), _variance(means), sessions, span, people_of(identities)
+    )
+
+
+def people_of(identities: Mapping[str, str]) -> float:
+    """How many identities there are, from session to identity of a time: those seen, and of the unseen as many as those
+    that came once and twice let one expect. The lower bound of Chao, "Nonparametric estimation of the number of classes
+    in a population", Scandinavian Journal of Statistics 1984, in its bias-corrected form.
+
+    >>> people_of({"s1": "ann", "s2": "ann", "s3": "bob", "s4": "bob"})
+    2.0
+    """
+    came = Counter(Counter(identities.values()).values())
+    return sum(came.values()) + came[1] * (came[1] - 1) / (2.0 * (came[2] + 1))
 
 
 def _rewards(came: Sequence[Exchange], known: Rewards, maturity_s: float) -> dict[str, list[float]]:

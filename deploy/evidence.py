@@ -18,6 +18,7 @@ from deploy.guards import GUARDS, Bounds
 from deploy.processes import Processes, apply
 from deploy.rollout_config import RolloutConfig
 from deploy.unit_events import Path, UnitEvent
+from monitors.bets import at_random
 from monitors.guardrails import failed, happened
 from streams.events import Exchange
 
@@ -230,7 +231,7 @@ class Evidence:
 
     def _assign(self, exchange: Exchange) -> Unit | None:
         propensity = exchange.propensity
-        if propensity is None or not 0.0 < propensity < 1.0:
+        if propensity is None or not at_random(propensity):
             return None
         unit = Unit(
             seq=len(self._units),

@@ -31,11 +31,20 @@ class Outlook:
     """Sessions with feedback a second, both arms."""
     sessions_per_s: float = 0.0
     """All sessions a second: probation counts these. Not known (0): as many as are rated."""
+    people: float = math.inf
+    """Identities that these sessions are of: each counts for ``identity_cap`` units of a rollout."""
+
+    @property
+    def feedback_rate(self) -> float:
+        """Share of sessions that are rated; 1 where only those are known."""
+        return self.units_per_s / self.sessions_per_s if self.sessions_per_s > 0.0 else 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Median units and seconds to promotion; infinite when the expected effect cannot pass."""
+    """Median units and seconds to promotion; infinite when the expected effect cannot pass, the seconds also where it
+    takes more units than the people there are may count for.
+    """
 
     units_small: float
     """Rated units of the first step."""
@@ -46,6 +55,8 @@ class Forecast:
     waits_s: float
     """Seconds of these that no amount of feedback shortens: until units are mature, and probation."""
     probation_s: float
+    most_units: float = math.inf
+    """Rated units that a rollout gets in all, however long it runs: no identity counts for more than its cap."""
 
     def reaches(self, deadline_s: float) -> bool:
         """True when the promotion is expected before the deadline."""
@@ -67,14 +78,16 @@ def units_to_harm(loss: float, variance: float, propensity: float, config: Rollo
 
 def forecast(outlook: Outlook, config: RolloutConfig) -> Forecast:
     """Units and seconds to promotion through both steps and probation."""
-    small = _first_step(outlook, config)
+    small, most = _first_step(outlook, config), config.identity_cap * outlook.people * outlook.feedback_rate
     rate, mature_s = max(outlook.units_per_s, 1e-9), config.maturity_s + config.lateness_s
     ramp = _Ramp(small, rate, mature_s, _spread(config.share_small) / _spread(config.share_half))
-    seconds = _second_step(ramp, outlook, config)
-    half, windows = ramp.units_half(seconds)
     probation = _probation_s(outlook, config)
+    if not math.isfinite(small):
+        return Forecast(small, math.inf, math.inf, mature_s + probation, probation, most)
+    half, windows = ramp.units_half(_second_step(ramp, outlook, config))
     waits = windows * mature_s + probation
-    return Forecast(small, half, (small + half) / rate + waits, waits, probation)
+    seconds = (small + half) / rate + waits if small + half <= most else math.inf
+    return Forecast(small, half, seconds, waits, probation, most)
 
 
 @dataclass(frozen=True, slots=True)

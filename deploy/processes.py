@@ -80,7 +80,7 @@ _COUNTS: Final = ("matured_control", "matured_canary", "rewarded", "assigned")
 
 def apply(state: Processes, event: UnitEvent, config: RolloutConfig) -> Processes:
     """State after one event. A value that is not finite, or a propensity of 0 or 1, changes nothing."""
-    if not math.isfinite(event.value) or not 0.0 < event.propensity < 1.0:
+    if not math.isfinite(event.value) or not bets.at_random(event.propensity):
         return state
     arm, propensity = event.canary, event.propensity
     match event.path:

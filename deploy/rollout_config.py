@@ -10,8 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from deploy.kill_query import MOST_QUERIES, KillQuery
 from deploy.shadow_config import ShadowConfig
+from monitors.bets import LEAST_CHANCE
 
 Preset = Literal["strict", "balanced", "fast"]
+_Share = Annotated[float, Field(ge=LEAST_CHANCE, le=1.0 - LEAST_CHANCE)]
 
 PRESETS: Final[Mapping[Preset, Mapping[str, object]]] = MappingProxyType(
     {
@@ -51,13 +53,13 @@ class RolloutConfig(BaseModel):
 
     preset: Preset = "balanced"
     """`strict`, `balanced` or `fast`: values for the fields that are not given (see docs/decisions.md)."""
-    share_small: Annotated[float, Field(gt=0, lt=1)] = 0.10
+    share_small: _Share = 0.10
     """Share of sessions in the first step; 10 % bounds who meets a bad candidate."""
-    share_half: Annotated[float, Field(gt=0, lt=1)] = 0.50
+    share_half: _Share = 0.50
     """Share in the second step; 50 % decides soonest."""
-    share_probation: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    share_probation: _Share = 0.95
     """Share of the new version in probation; the rest stays on previous as the yardstick."""
-    share_second_probation: Annotated[float, Field(gt=0, lt=1)] = 0.50
+    share_second_probation: _Share = 0.50
     """Share of the champion in a second probation, when it is suspected soon after its promotion. Half decides soonest:
     a loss of 20 points is found after 237 rated units (median; 1,110 at 95 %), one of 10 points after 752."""
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05

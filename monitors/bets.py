@@ -50,6 +50,8 @@ RENEWAL_UNITS, RENEWAL_SHARE = 100, 0.002
 leaves wealth a supermartingale. Without it the large stakes are bankrupt after some thousand equal units, and harm that
 begins late is found half again as late; five times the share would find it hardly sooner and cost small effects a
 twentieth (fixed share: Herbster and Warmuth, "Tracking the best expert", Machine Learning 1998)."""
+LEAST_CHANCE = 1e-6
+"""Chances of an arm below it are none: no rollout draws so seldom, and 1/p of the smallest floats is infinite."""
 PRIOR_UNITS = 10.0
 """Units for which the coin's variance m(1-m) counts before the rewards' own takes over."""
 VARIANCE_MIN, VARIANCE_MAX = 0.01, 0.25
@@ -107,9 +109,14 @@ class ContrastState(NamedTuple):
         return cls(log_wealth=wealth, **rest)
 
 
+def at_random(propensity: float) -> bool:
+    """Whether a unit was drawn at random, with odds that can be divided by. NaN is not."""
+    return LEAST_CHANCE <= propensity <= 1.0 - LEAST_CHANCE
+
+
 def usable(propensity: float, reward: float) -> bool:
     """Whether a unit can be bet on: drawn at random, and its reward in [0, 1]. NaN is not."""
-    return 0.0 < propensity < 1.0 and 0.0 <= reward <= 1.0
+    return at_random(propensity) and 0.0 <= reward <= 1.0
 
 
 def update(state: ContrastState, spec: ContrastSpec, canary: bool, propensity: float, reward: float) -> ContrastState:

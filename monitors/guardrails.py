@@ -104,7 +104,7 @@ def malformed(completion: str) -> bool:
         return False
     try:
         json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # a thousand opening brackets are no JSON that anybody meant
         return True
     return False
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from monitors.bets import log_mix_exp
+from monitors.bets import at_random, log_mix_exp
 
 EXCESS = (2.0, 3.5, 6.0)
 """Rate ratios above the tolerated one that are bet on; in between and beyond, the nearest one earns."""
@@ -67,7 +67,7 @@ class OwnerState(NamedTuple):
 
 def update(state: OwnerState, spec: OwnerSpec, canary: bool, propensity: float) -> OwnerState:
     """State after one more event; one that was not drawn at random is only counted."""
-    if not 0.0 < propensity < 1.0:
+    if not at_random(propensity):
         return state._replace(refused=state.refused + 1)
     wealth = tilted(state.log_wealth, EXCESS, canary, propensity, spec.ratio)
     log_now = log_mix_exp(wealth, LOG_WEIGHTS)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from monitors.bets import log_mean_exp
+from monitors.bets import at_random, log_mean_exp
 from monitors.owner import tilted
 
 ODDS_FACTORS = (1 / 3, 1 / 2, 1 / 1.5, 1 / 1.2, 1.2, 1.5, 2.0, 3.0)
@@ -47,7 +47,7 @@ class SampleRatioState(NamedTuple):
 
 def update(state: SampleRatioState, canary: bool, propensity: float) -> SampleRatioState:
     """State after one more assigned unit; one with propensity 0, 1 or NaN is no draw and changes nothing."""
-    if not 0.0 < propensity < 1.0:
+    if not at_random(propensity):
         return state
     wealth = tilted(state.log_wealth, ODDS_FACTORS, canary, propensity, 1.0)
     log_now = log_mean_exp(wealth)

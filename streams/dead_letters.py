@@ -32,6 +32,7 @@ class Reason(StrEnum):
     SESSION_MISMATCH = "session_mismatch"
     CHOICE_NOT_CAPTURED = "choice_not_captured"
     PENDING_FULL = "pending_full"
+    PROCESSING_FAILED = "processing_failed"
 
 
 def payload(value: bytes) -> str:

@@ -122,6 +122,10 @@ def _forecast(row: cycles.Cycle, config: Config) -> tuple[Measure, ...]:
     seconds, deadline = row.data.get("seconds"), float(row.data.get("deadline_s", config.rollout.deadline_s))
     needs = row.data.get("needs_promote")
     step = "" if needs is None else f" (e {float(needs):.3g} a step)"
+    units, most = row.data.get("units"), row.data.get("most_units")
+    if seconds is None and units is not None and most is not None:
+        said = f"rated sessions that it takes{step}, against those that count: rollout.identity_cap a person"
+        return (compare("units", float(units), "<=", float(most), said),)
     if seconds is None:
         said = f"a verdict is not in reach at any number of units: the expected effect cannot pass{step}"
         return (Measure("forecast_s", None, "<=", deadline, False, said),)

@@ -17,6 +17,7 @@ from daemon.store import units
 from deploy.processes import Path, Processes, UnitEvent, apply
 from deploy.rollout import RolloutConfig
 from deploy.verdict import needs, numbers
+from monitors.bets import at_random
 from monitors.confidence import interval
 
 MOST_EVENTS: Final = 50_000
@@ -93,7 +94,7 @@ def effect(events: Sequence[UnitEvent], config: RolloutConfig) -> Effect | None:
     bias; the interval is the confidence sequence of ``monitors.confidence``. None without any reward.
     """
     for path, basis in _BASES:
-        rated = [(e.canary, e.propensity, e.value) for e in events if e.path is path and 0.0 < e.propensity < 1.0]
+        rated = [(e.canary, e.propensity, e.value) for e in events if e.path is path and at_random(e.propensity)]
         if rated:
             low, high = interval(rated[:MOST_BOUNDED], config.alpha)
             return Effect(_contrast(rated), low, high, 1.0 - config.alpha, len(rated), basis)

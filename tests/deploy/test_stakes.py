@@ -40,6 +40,7 @@ def test_every_number_that_moves_a_wealth_is_in_a_part() -> None:
             "STAKE_WEIGHTS",
             "LOG_WEIGHTS",
             "CAUTION",
+            "LEAST_CHANCE",
             "RENEWAL_UNITS",
             "RENEWAL_SHARE",
             "PRIOR_UNITS",

@@ -52,6 +52,8 @@ def said(completion: str, **update: object) -> Exchange:
         ("malformed", "```python\nprint(1)", "```python\nprint(1)\n```"),
         ("malformed", '{"status": "late"', '{"status": "late"}'),
         ("malformed", "  ", "[1] see the note"),
+        ("malformed", "[" * 100_000, "[[0]]"),
+        ("malformed", '{"a": ' * 5_000, '{"a": {}}'),
     ],
 )
 def test_behaviour_is_told_by_the_reply(event: Event, yes: str, no: str) -> None:
