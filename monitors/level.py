@@ -4,94 +4,139 @@ from __future__ import annotations
 
 from typing import Any
 
-from monitors.season import HourSums, Season
+from monitors.detectors.esr import Side
+from monitors.season import DAY_S, HOUR_S, WEEK_S, HourSums, Season, timed
 
 
 class Level:
-    """Learned from a reference. What the hours add is learned once and kept: a new version answers better or worse, but
-    people still come by the clock.
+    """Learned from a reference, and from what ``extend`` adds to it.
+
+    A day of values tells what the hours add. A new version answers better or worse, and by the clock or not: until its
+    own values cover a day, what the hours added before is taken to hold wholly, in part or not at all (``cautious``).
     """
 
     def __init__(self) -> None:
-        self._hours: HourSums | None = HourSums()
-        """None once the season is known."""
         self._season = Season()
+        self._known = False
         self.forget()
 
     def forget(self) -> None:
-        """Learn the mean anew."""
-        self._count, self._total, self._squares = 0, 0.0, 0.0
-        self._variance: float | None = None
+        """Another version answers: learn the mean anew, and what its hours add."""
+        self._sums = HourSums()
+        self._adjusted = 0.0
+        """Sum of the values without what their hours add."""
+        self._spread: float | None = None
+        """Variance about the hours of the version's own season."""
+        self._fitted: int | None = None
+        """Hour since the epoch in which that season was last fitted; None: the season is not its own."""
+        self._clumping = 1.0
 
     def append(self, value: float, at: float | None) -> None:
         """One value of the reference, and its time in seconds since the epoch."""
-        adjusted = value - self._season.offset(at)
-        self._count += 1
-        self._total += adjusted
-        self._squares += adjusted**2
-        if self._hours is not None:
-            self._hours.append(value, at)
+        self._sums.append(value, at)
+        self._adjusted += value - self._season.offset(at)
 
-    def extend(self, count: int, total: float, squares: float) -> None:
-        """Values that came after the reference, without what their hours add: how many, their sum and that of their
-        squares.
+    def extend(self, later: HourSums, at: float | None) -> None:
+        """Values that came after the reference, until ``at``. A season is fitted anew once an hour."""
+        self._sums.extend(later)
+        self._adjusted += later.total - later.added(self._season)
+        if self._season.adds and timed(at) and int(at // HOUR_S) != self._fitted:
+            self._fit(at)
+
+    def learns(self, known: int) -> bool:
+        """Whether values of after the reference are still to be learned from: until ``known`` of them, and where the
+        signal follows the clock until they cover a week. With ``known`` 0 the reference is all.
         """
-        self._count += count
-        self._total += total
-        self._squares += squares
+        return known > 0 and (self.count < known or (bool(self._season.adds) and self._sums.span_s < WEEK_S))
 
     def spans(self, span_s: float) -> bool:
-        """Whether the reference is long enough; it need not be once the season is known."""
-        return self._hours is None or self._hours.span_s >= span_s
+        """Whether the reference is long enough; it need not be once a season is known."""
+        return self._known or self._sums.span_s >= span_s
 
     @property
     def season_known(self) -> bool:
         """Whether ``settle`` was called."""
-        return self._hours is None
+        return self._known
 
     def settle(self, clumping: float) -> None:
-        """The reference is complete. A first one of a day or more tells what the hours add."""
-        if self._hours is not None:
-            self._season = self._hours.fit(clumping)
-            if self._season.adds:
-                self._variance = self._hours.unexplained(self._season)
-            self._hours = None
+        """The reference is complete. One of a day or more tells what the hours add."""
+        self._known, self._clumping = True, clumping
+        self._fit(None)
+
+    def _fit(self, at: float | None) -> None:
+        if self._sums.span_s < DAY_S:
+            return
+        self._season = self._sums.fit(self._clumping)
+        self._adjusted = self._sums.total - self._sums.added(self._season)
+        self._spread = self._sums.unexplained(self._season)
+        self._fitted = int(at // HOUR_S) if timed(at) else -1
 
     def offset(self, at: float | None) -> float:
         """What the hour adds to the mean."""
         return self._season.offset(at)
 
+    def cautious(self, at: float | None, side: Side, errors: float) -> float:
+        """The same for a test of one side, moved away from its alarm: by so many standard errors of the hour; while the
+        season is another version's, to what lies farther of that season and of none.
+        """
+        adds, lower = self._season.offset(at), side == "fall"
+        if self._fitted is None:
+            usually = (self._sums.total - self._adjusted) / max(self.count, 1)
+            return min(adds, usually) if lower else max(adds, usually)
+        unsure = errors * self._season.error(at)
+        return adds - unsure if lower else adds + unsure
+
     @property
     def count(self) -> int:
-        """Values of the reference."""
-        return self._count
+        """Values that it is known from."""
+        return int(self._sums.count)
 
     @property
     def mean(self) -> float:
         """Over all hours; 0 without values."""
-        return self._total / max(self._count, 1)
+        return self._adjusted / max(self.count, 1)
 
     @property
     def variance(self) -> float:
         """Of the values about mean and hour."""
-        plain = self._squares / max(self._count, 1) - self.mean * self.mean
-        return plain if self._variance is None else self._variance
+        if self._spread is not None:
+            return self._spread
+        count = max(self.count, 1)
+        return self._sums.squares / count - (self._sums.total / count) ** 2
 
     def dump(self) -> dict[str, Any]:
         """JSON-able state."""
         return {
-            "sums": [self._count, self._total, self._squares],
-            "variance": self._variance,
-            "hours": self._hours.dump() if self._hours is not None else None,
+            "values": self._sums.dump(),
+            "adjusted": self._adjusted,
+            "spread": self._spread,
+            "fitted": self._fitted,
+            "known": self._known,
+            "clumping": self._clumping,
             "adds": list(self._season.adds),
+            "errors": list(self._season.errors),
         }
 
     @classmethod
     def load(cls, stored: dict[str, Any]) -> Level:
         """Inverse of ``dump``."""
         level = cls()
-        level._count, level._total, level._squares = stored["sums"]
-        level._variance = stored["variance"]
-        level._hours = HourSums.load(stored["hours"]) if stored["hours"] is not None else None
-        level._season = Season(tuple(stored["adds"]))
+        level._season = Season(tuple(stored["adds"]), tuple(stored.get("errors", ())))
+        if "values" not in stored:
+            level._take_over(stored)
+            return level
+        level._sums = HourSums.load(stored["values"])
+        level._adjusted, level._spread = stored["adjusted"], stored["spread"]
+        level._fitted, level._known, level._clumping = stored["fitted"], stored["known"], stored["clumping"]
         return level
+
+    def _take_over(self, stored: dict[str, Any]) -> None:
+        """A state of before the hours were learned on: its values have no hours any more once the season was known."""
+        count, total, squares = stored["sums"]
+        self._known = stored["hours"] is None
+        if not self._known:
+            self._sums = HourSums.load(stored["hours"])
+        else:
+            self._sums = HourSums.load({"hours": [[-1, count, total, squares]], "times": None})
+            self._fitted = -1 if self._season.adds else None
+        self._adjusted, self._spread = total, stored["variance"]

@@ -75,7 +75,7 @@ class ReplyWatch:
                 continue
             for signal in RATES[scalar]:
                 side = self._listening(signal, level, index)
-                if side is not None and side.update(value, level.offset(at)):
+                if side is not None and side.update(value, level.cautious(at, signal.side, self._config.reward_errors)):
                     found.append(self._tell(scalar, signal, index))
         return found
 

@@ -88,7 +88,7 @@ class RewardWatch:
         self._answers.append(reward - usually, novelty, corrected, text)
         for signal in SIGNALS:
             side = self._sides.get(signal.name)
-            if side is not None and side.update(values[signal.name], self._levels[signal.name].offset(at)):
+            if side is not None and side.update(values[signal.name], at):
                 found.append(Found(signal.kind, side.esr.name, signal.primary, self._evidence(signal, side)))
                 del self._sides[signal.name]
         return found

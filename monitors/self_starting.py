@@ -12,45 +12,44 @@ from typing import Any
 
 from monitors.detectors.esr import Esr
 from monitors.level import Level
+from monitors.season import HourSums
 from monitors.signals import Signal, armed, p0_of
 from monitors.watch_config import WatchConfig
 
 
 class SelfStarting:
-    """A signal's detector and its level, which it extends until ``reward_known`` values."""
+    """A signal's detector and its level, which it extends until that is known (``Level.learns``)."""
 
     def __init__(self, signal: Signal, level: Level, config: WatchConfig) -> None:
         """``level``: complete, and the signal's own."""
         self._signal, self._level, self._config = signal, level, config
         self.esr = armed(signal, level, config)
-        self._open: tuple[int, float, float] = (0, 0.0, 0.0)
-        """Values since nothing last spoke for a change: how many, their sum and that of their squares, without what
-        their hours add."""
+        self._open = HourSums()
+        """Values since nothing last spoke for a change."""
 
-    def update(self, value: float, offset: float) -> bool:
-        """One value in [0, 1] and what its hour usually adds; whether a change is told."""
-        told = self.esr.update(value, offset)
-        if self._level.count < self._config.reward_known:
-            self._learn(value - offset)
+    def update(self, value: float, at: float | None) -> bool:
+        """One value in [0, 1] and its time, seconds since the epoch; whether a change is told."""
+        told = self.esr.update(value, self._level.cautious(at, self._signal.side, self._config.reward_errors))
+        if self._level.learns(self._config.reward_known):
+            self._learn(value, at)
         return told
 
-    def _learn(self, adjusted: float) -> None:
-        count, total, squares = self._open
-        self._open = (count + 1, total + adjusted, squares + adjusted**2)
+    def _learn(self, value: float, at: float | None) -> None:
+        self._open.append(value, at)
         if self.esr.quiet:
-            self._level.extend(*self._open)
-            self._open = (0, 0.0, 0.0)
+            self._level.extend(self._open, at)
+            self._open = HourSums()
             self.esr.relevel(p0_of(self._signal, self._level, self._config))
 
     def dump(self) -> dict[str, Any]:
         """JSON-able state, without the level."""
-        return {**self.esr.dump(), "open": list(self._open)}
+        return {**self.esr.dump(), "open": self._open.dump()}
 
     @classmethod
     def load(cls, signal: Signal, level: Level, config: WatchConfig, stored: dict[str, Any]) -> SelfStarting:
-        """Inverse of ``dump``. A state from before levels were extended has nothing open."""
+        """Inverse of ``dump``. What an earlier release had open has no hours, and is not learned from."""
         side = cls(signal, level, config)
         side.esr = Esr.load(stored)
-        count, total, squares = stored.get("open", (0, 0.0, 0.0))
-        side._open = (int(count), float(total), float(squares))
+        held = stored.get("open")
+        side._open = HourSums() if held is None or isinstance(held, list) else HourSums.load(held)
         return side

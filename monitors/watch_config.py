@@ -53,8 +53,9 @@ class WatchConfig(BaseModel):
     reward_reference: Annotated[int, Field(ge=50)] = 300
     """Rewards that the usual level is first estimated from, and the watch begins with."""
     reward_known: Annotated[int, Field(ge=0)] = 2000
-    """Rewards until which that level goes on being learned, from those that nothing speaks for a change in. Then it
-    stands still: one that always followed would follow a slow decline, too. 0 keeps the first estimate."""
+    """Rewards until which that level goes on being learned, from those that nothing speaks for a change in; where it
+    follows the hours, until they cover a week at least. Then it stands still: one that always followed would follow a
+    slow decline, too. 0 keeps the first estimate."""
     reward_errors: Annotated[float, Field(ge=0.0)] = 1.5
     """Standard errors by which that level is moved away from an alarm, since it is an estimate. With 1 a fall of 10
     points is told a sixth sooner, and false alarms come three times as often, still as seldom as the budget says."""

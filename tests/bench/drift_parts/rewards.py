@@ -84,7 +84,7 @@ def _quiet(known: Knowledge, streams: int) -> Traces:
     for row in range(streams):
         fall = detector(known, row)
         for index, value in enumerate(rewards(USUAL, QUIET, QUIET, row)):
-            fall.update(value, 0.0)
+            fall.update(value, None)
             traces[row, index] = fall.esr.statistic
     return traces
 
@@ -165,7 +165,7 @@ def _own(bars: Bars, known: Knowledge, mean_events: float, streams: int, runs: i
 def _own_delays(known: Knowledge, mean: float, runs: int, threshold: float) -> Delays:
     def made(row: int) -> Callable[[float], bool]:
         fall = detector(known, 10**5 + row, threshold)
-        return lambda value: fall.update(value, 0.0)
+        return lambda value: fall.update(value, None)
 
     return _delays(mean, known.onset, runs, made)
 
