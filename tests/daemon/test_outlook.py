@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from daemon.live_evidence import InSlice
 from daemon.outlook import outlook
 from daemon.power_table import Assumed, power_table
 from daemon.store import Store, cycles, exchanges, feedback
-from daemon.traffic_rates import recent_rates
+from daemon.traffic_rates import people_of, recent_rates
 from deploy.power import Outlook, forecast
 from deploy.rollout import RolloutConfig
 from monitors.gate import Check, GateReason, GateResult
@@ -134,3 +136,25 @@ def test_the_share_of_the_slice_is_that_of_new_sessions_since_the_cycle_began(
 def test_without_an_estimate_a_small_gain_is_expected(store: Store) -> None:
     record(store, [1000.0 + n for n in range(150)], rated=150)
     assert expected(store, new=None, old=None).gain_in_slice == 0.05
+
+
+def test_twenty_people_cannot_give_the_units_of_a_verdict(store: Store) -> None:
+    """A thousand rated sessions a day, of which a rollout counts sixty: it would end inconclusive after a week."""
+    sent = [exchange(n, received_at=NOW - 80_000.0 + 80.0 * n, identity=f"i{n % 20}") for n in range(990)]
+    with store.begin() as tx:
+        exchanges.insert_new(tx, sent)
+        feedback.insert_new(tx, [said(n, x.exchange_id, sent_at=x.received_at + 5.0) for n, x in enumerate(sent)])
+    found = forecast(expected(store), CONFIG)
+    assert found.most_units == pytest.approx(60.0)
+    assert found.units_small + found.units_half > 60.0 and not found.reaches(CONFIG.deadline_s)
+    many = forecast(replace(expected(store), people=1_000.0), CONFIG)
+    assert many.reaches(CONFIG.deadline_s)
+
+
+def test_people_who_came_once_stand_for_many_that_did_not_come_yet() -> None:
+    assert people_of({f"s{n}": f"i{n}" for n in range(100)}) == 100 + 100 * 99 / 2
+    assert people_of({f"s{n}": f"i{n % 50}" for n in range(100)}) == 50, "each came twice: nobody is missing"
+    rng = random.Random(1)
+    drawn = people_of({f"s{n}": f"i{rng.randrange(500)}" for n in range(1_000)})
+    assert 450 < drawn < 550, "432 of 500 were seen"
+    assert people_of({}) == 0.0

@@ -91,3 +91,14 @@ def test_another_preset_changes_what_the_config_left_to_its_own(preset: Preset) 
 
 def test_a_preset_keeps_what_the_year_has_left() -> None:
     assert under(RolloutConfig(alpha_promote=0.001), "fast").promotion_alpha == 0.001
+
+
+def test_no_hours_are_negative_and_people_are_a_limit() -> None:
+    config = RolloutConfig()
+    (row,) = power_table(Assumed(100.0, 0.3), (0.5,), (), config)["rows"]
+    assert row["hours_half"] == 0.0 and row["most_units"] is None
+    found = power_table(Assumed(1000.0, 0.3, people=20.0), (0.2,), (), config)
+    (row,) = found["rows"]
+    assert found["assumed"]["people"] == 20.0 and found["policy"]["identity_cap"] == 3
+    assert row["most_units"] == pytest.approx(18.0) and row["units_small"] > 18.0
+    assert (row["hours_promoted"], row["reaches_deadline"]) == (None, False)

@@ -138,3 +138,22 @@ def test_seconds_are_those_of_rollouts_whose_feedback_comes_late() -> None:
     found = [simulate(world, config, seed, 2400) for seed in range(11)]
     ends = [step.at if (step := course.reached(Phase.PROMOTED)) else math.inf for course in found]
     assert median(ends) == pytest.approx(expected.seconds, rel=0.25)
+
+
+def test_out_of_reach_is_infinite_and_never_no_number() -> None:
+    """The first step cannot be shown, though the slice gains."""
+    found = forecast(Outlook(-0.1, 0.1, 1.0, 0.25, units_per_s=1.0), RolloutConfig())
+    assert (found.units_small, found.units_half, found.seconds) == (math.inf, math.inf, math.inf)
+
+
+def test_people_count_for_so_many_units_and_no_more() -> None:
+    config = RolloutConfig()
+    free = forecast(OUTLOOK, config)
+    wanted = free.units_small + free.units_half
+    for spare, reached in ((1.01, True), (0.99, False)):
+        people = spare * wanted / config.identity_cap
+        found = forecast(replace(OUTLOOK, people=people), config)
+        assert found.reaches(math.inf) and math.isfinite(found.seconds) is reached
+        assert found.most_units == pytest.approx(spare * wanted)
+    rated = forecast(replace(OUTLOOK, people=wanted, sessions_per_s=10.0), config)
+    assert rated.most_units == pytest.approx(0.3 * wanted), "a tenth of the sessions is rated"

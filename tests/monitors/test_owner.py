@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from monitors import owner, ratio
+from monitors import bets, owner, ratio
 from monitors.owner import OwnerSpec, OwnerState
 from monitors.ratio import SampleRatioState
 
@@ -88,3 +88,11 @@ def test_ratio_json_and_back_is_the_same_bit_for_bit() -> None:
     assert SampleRatioState.from_dict(json.loads(json.dumps(state.to_dict()))) == state
     assert state.expected_canary == pytest.approx(17.5)
     assert ratio.update(state, True, math.nan) == state
+
+
+@pytest.mark.parametrize("propensity", [5e-324, 1e-310, 0.9999999999999999])
+def test_chances_at_the_edge_of_floats_are_no_draws(propensity: float) -> None:
+    assert owner.update(OwnerState(), OwnerSpec(), True, propensity) == OwnerState(refused=1)
+    assert ratio.update(SampleRatioState(), False, propensity) == SampleRatioState()
+    refused = bets.update(bets.ContrastState(), bets.ContrastSpec("rollback"), True, propensity, 0.0)
+    assert refused == bets.ContrastState(refused=1)

@@ -243,3 +243,20 @@ def test_a_smaller_error_of_promotion_is_a_higher_threshold_for_steps_alone(api:
     assert (measure(document, "non_inferior_small")["threshold"], measure(document, "harm")["threshold"]) == (100, 20)
     assert "At e 100 against a loss" in document["next"][0]
     assert document["path"]["thresholds"]["superior_in_slice"] == 100
+
+
+def test_a_rollout_that_too_few_people_could_judge_says_so(api: TestClient, store: Store) -> None:
+    with store.begin() as tx:
+        data: dict[str, Any] = {"slice": None, "overrides": {}, "units": 291.0, "most_units": 60.0}
+        cycles.create(
+            tx,
+            cycle="c1",
+            deployment="support",
+            cause="a1",
+            phase="stopped",
+            reason="underpowered",
+            data=data,
+            at=NOW - 90.0,
+        )
+    units = measure(told(api, "c1"), "units")
+    assert (units["value"], units["threshold"], units["reached"]) == (291.0, 60.0, False)
