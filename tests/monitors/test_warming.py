@@ -56,6 +56,8 @@ def test_prompts_of_one_text_do_not_go_as_one() -> None:
     for i in range(4_000):
         warming.append(Seen("are you there", "probe", None, i * 30.0))
     assert warming.full and SIZE / 2 <= len(warming.held) <= SIZE
+    late = sum((one.at or 0.0) >= 60_000.0 for one in warming.held) / len(warming.held)
+    assert late == pytest.approx(0.5, abs=0.12), "of all the time, not of its beginning"
 
 
 def test_ten_clients_with_one_session_each_stay_most_of_them() -> None:
