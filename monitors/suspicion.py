@@ -51,6 +51,10 @@ class Suspicion:
         """Prompts that came after it."""
         return counted - self.counted
 
+    def past(self, config: WatchConfig) -> bool:
+        """Whether it waits for a look that the config no longer has: it was raised under one with more of them."""
+        return self.confirmed is None and self.look >= len(config.confirm_sizes)
+
     def window(self, recent: Recent, counted: int) -> list[Seen]:
         """The prompts that it is about."""
         return recent.newest(self.since(counted) + self.rising)

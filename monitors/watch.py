@@ -317,6 +317,7 @@ class Watch:
         """Inverse of ``dump_parts``; goes on bit for bit as the dumped watch would have.
 
         With another encoder than it was fitted with it takes the newest prompts as its reference, else waits for them.
+        A suspicion that has had more looks than the config now gives is dropped, and the watch goes on.
         """
         moving = json.loads(parts["moving"])
         watch = cls(config, int(moving["seed"]), encoder)
@@ -336,6 +337,8 @@ class Watch:
         if moving["phase"] == "warming":
             stored = json.loads(parts["warming"])
             watch._warming = Warming.load(config.reference_size, config.reference_span_s, stored)
+        if watch._suspicion is not None and watch._suspicion.past(config):
+            watch._rearm()
         return watch
 
     def _load_fitted(self, blob: bytes, moving: dict[str, Any]) -> None:

@@ -90,6 +90,27 @@ def test_restore_goes_on_bit_for_bit(cut: int) -> None:
 
 
 @pytest.mark.slow
+def test_a_suspicion_past_the_looks_of_a_shorter_config_is_dropped_and_the_watch_goes_on() -> None:
+    watch = Watch.load(SMALL, quiet_blob())
+    events = traffic([*OLD, *["new"] * 4], 400, 2, 700)
+    while watch.phase != "suspected":
+        watch.observe_exchange(next(events))
+    parts = json_round(watch.dump_parts())
+    moving = json.loads(parts["moving"])
+    moving["suspicion"]["look"] = 2
+    parts["moving"] = json.dumps(moving).encode()
+    shorter = SMALL.model_copy(update={"confirm_sizes": (16, 40)})
+    again = Watch.load_parts(shorter, parts)
+    assert again.phase == "watching" and again.coverage.prompts == watch.coverage.prompts
+    assert Watch.load_parts(shorter, json_round(again.dump_parts())).dump() == again.dump()
+    assert [alarm.acts for event in events for alarm in again.observe_exchange(event)] == [True]
+    assert Watch.load_parts(SMALL, parts).phase == "suspected", "with its look it goes on"
+    moving["suspicion"]["confirmed"] = {"p_value": 0.0}
+    confirmed = Watch.load_parts(shorter, {**parts, "moving": json.dumps(moving).encode()})
+    assert confirmed.phase == "suspected", "what is confirmed needs no more looks"
+
+
+@pytest.mark.slow
 def test_restore_between_a_rebase_and_a_full_reference() -> None:
     watch = Watch.load(SMALL, alarmed()[0])
     watch.rebase(2e6, "promoted")
