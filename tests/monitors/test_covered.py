@@ -45,3 +45,15 @@ def test_it_is_restored_bit_for_bit_and_so_is_what_was_stored_as_two_times() -> 
     assert old.span_s == DAY
     old.append(160.0 + DAY)
     assert old.span_s == pytest.approx(DAY + 60.0)
+
+
+def test_what_came_after_is_added_as_if_it_had_come_one_by_one() -> None:
+    times = [0.0, 60.0, 9_000.0, 9_010.0, 9_005.0, 90_000.0, 90_500.0]
+    whole, before, after = Covered(), Covered(), Covered()
+    for number, at in enumerate(times):
+        whole.append(at)
+        (before if number < 3 else after).append(at)
+    before.extend(after)
+    assert before.dump() == whole.dump()
+    before.extend(Covered())
+    assert before.dump() == whole.dump()
