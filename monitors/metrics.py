@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from streams.dead_letters import Reason
+
 
 class Metrics:
     """All metrics, on a registry of their own so that tests and several daemons in one process do not meet."""
@@ -25,9 +27,10 @@ class Metrics:
             self.rollbacks.labels(outcome)
         for outcome in ("done", "failed", "lost"):
             self.training_jobs.labels(outcome)
+        self.dead_letters.labels(Reason.PROCESSING_FAILED)
         for arm in ("control", "canary"):
             self.units.labels(arm)
-        for outcome in ("joined", "late", "orphan", "unlabelled"):
+        for outcome in ("joined", "late", "orphans", "unlabelled"):
             self.joined.labels(outcome)
         for outcome in ("answered", "empty", "failed", "away"):
             self.mirrored.labels("soak", outcome)
@@ -40,7 +43,7 @@ class Metrics:
             "homeostat_dead_letters", "Events that could not be used, by reason.", ["reason"], registry=to
         )
         self.joined = Counter(
-            "homeostat_joined", "Outcomes of the join: joined, late, orphan, unlabelled.", ["outcome"], registry=to
+            "homeostat_joined", "Outcomes of the join: joined, late, orphans, unlabelled.", ["outcome"], registry=to
         )
         self.gap_events = Counter(
             "homeostat_gap_events", "Events lost to the log's retention before they were read.", ["topic"], registry=to

@@ -17,6 +17,7 @@ RULES = Path(__file__).parents[2] / "deploy" / "prometheus"
 ALERTS = {
     "ConsumerStalled",
     "EventGap",
+    "EventSetAside",
     "RolloutStuck",
     "CanaryNoData",
     "ReplicaUnverified",
