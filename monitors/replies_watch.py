@@ -46,12 +46,12 @@ class ReplyWatch:
 
     def __init__(self, config: WatchConfig) -> None:
         self._config = config
-        self._informers = {name: Informer(name) for name in _INFORMERS}
         self._levels = {scalar: Level() for scalar in RATES}
         self.forget()
 
     def forget(self) -> None:
-        """Learn the levels anew: another version answers."""
+        """Learn levels and scales anew: another version answers."""
+        self._informers = {name: Informer(name, learns_scale=True) for name in _INFORMERS}
         for level in self._levels.values():
             level.forget()
         self._from: int | None = None
@@ -62,9 +62,9 @@ class ReplyWatch:
 
     def observe(self, exchange: Exchange, index: int) -> list[Found]:
         """One exchange, and how many came so far; what it completes."""
-        found = self._inform(exchange)
         if exchange.arm in ("canary", "holdback"):
-            return found
+            return []
+        found = self._inform(exchange)
         if self._from is None:
             self._from = index
         at = exchange.received_at
@@ -146,7 +146,7 @@ class ReplyWatch:
     def load(cls, config: WatchConfig, stored: Mapping[str, Any]) -> ReplyWatch:
         """Inverse of ``dump``. A state from before the rates were watched has none: they begin to be learned."""
         watch = cls(config)
-        watch._informers = {name: Informer.load(informer) for name, informer in stored["informers"].items()}
+        watch._informers = {name: Informer.load(one, learns_scale=True) for name, one in stored["informers"].items()}
         rates = stored.get("rates")
         if rates is not None:
             watch._from = rates["from"]

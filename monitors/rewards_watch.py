@@ -49,6 +49,7 @@ class RewardWatch:
         self._sides: dict[str, SelfStarting] = {}
         self._informer = Informer("reward")
         self._answers = Answers()
+        self._rate.forget_version()
 
     @property
     def takes(self) -> bool:
@@ -60,6 +61,10 @@ class RewardWatch:
         """Rewards that the usual level is known from."""
         return self._levels["reward_fall"].count
 
+    def exchanged(self, version: str, index: int, at: float | None = None) -> list[Found]:
+        """One exchange whose reward would count here, and how many came so far: feedback may have stopped."""
+        return _rated(self._rate.exchanged(index, at, version))
+
     def observe(
         self,
         identity: str,
@@ -69,14 +74,16 @@ class RewardWatch:
         novelty: float | None,
         text: str,
         at: float | None = None,
+        version: str | None = None,
     ) -> list[Found]:
         """One reward and the exchange count at its arrival; what it completes. Rewards outside [0, 1] are ignored.
 
-        ``novelty``: rank of its prompt among the reference, None where there is none; ``at``: when it was asked.
+        ``novelty``: rank of its prompt among the reference, None where there is none; ``at``: when it was asked;
+        ``version``: who answered, None where nobody knows.
         """
         if not 0.0 <= reward <= 1.0 or not self._cap.admit(identity, index):
             return []
-        found = [Found(AlarmKind.FEEDBACK, name, False, evidence) for name, evidence in self._rate.update(index, at)]
+        found = _rated(self._rate.update(index, at, version))
         values = {"reward_fall": reward, "correction_rise": float(corrected), "reward_rise": reward}
         usually = self._levels["reward_fall"].offset(at)
         # Where the clock matters nothing is told before it is known: an evening would look like a change.
@@ -164,3 +171,8 @@ class RewardWatch:
         watch._rate = FeedbackRate.load(config.reference_span_s, stored["rate"])
         watch._answers = Answers.load(stored["answers"])
         return watch
+
+
+def _rated(told: list[tuple[str, Evidence]]) -> list[Found]:
+    """What the share of rated exchanges tells people."""
+    return [Found(AlarmKind.FEEDBACK, name, False, evidence) for name, evidence in told]

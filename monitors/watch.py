@@ -105,6 +105,9 @@ class Watch:
             self._capped += 1
             return []
         alarms = [self._heard(exchange, found) for found in self._replies.observe(exchange, self._index)]
+        if exchange.arm not in ("canary", "holdback"):
+            asked = _finite(exchange.received_at)
+            alarms += self._rated(exchange, self._rewards.exchanged(exchange.version, self._index, asked))
         text = exchange.prompt
         if not len(hashed_array(text, BUCKETS)):  # a text without words
             return alarms
@@ -139,11 +142,9 @@ class Watch:
         known = self._fitted or self._ended
         novelty = known.novelty_of(text) if known is not None and self._rewards.takes else None
         asked = _finite(exchange.received_at)
-        found = self._rewards.observe(exchange.identity, reward, self._index, corrected, novelty, text, asked)
-        return [
-            self._alarm(exchange, one.kind, one.detector, one.primary, True, one.evidence, None, one.detector, sent_at)
-            for one in found
-        ]
+        identity, version = exchange.identity, exchange.version
+        found = self._rewards.observe(identity, reward, self._index, corrected, novelty, text, asked, version)
+        return self._rated(exchange, found, sent_at)
 
     def rebase(self, now: float, reason: str) -> None:
         """Make the traffic since the alarm (else the newest) the reference: what serves now is fitted to it.
@@ -194,6 +195,13 @@ class Watch:
         """What an informer of the replies has told."""
         name = str(found.evidence["signal"])
         return self._alarm(exchange, found.kind, found.detector, found.primary, False, found.evidence, None, name)
+
+    def _rated(self, exchange: Exchange, told: list[Found], sent_at: float | None = None) -> list[Alarm]:
+        """What was found in rewards, or in their absence."""
+        return [
+            self._alarm(exchange, one.kind, one.detector, one.primary, True, one.evidence, None, one.detector, sent_at)
+            for one in told
+        ]
 
     def _fit_when_full(self) -> None:
         """Once the reference is full: fit the features, set the thresholds, begin to watch."""

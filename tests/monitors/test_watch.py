@@ -242,8 +242,8 @@ def test_rewards_of_a_canary_are_left_to_the_rollout() -> None:
 def test_a_longer_reply_is_told_by_the_informers_and_never_acts() -> None:
     watch = Watch(WatchConfig())
     alarms: list[Alarm] = []
-    for i in range(600):
-        reply = "short answer" if i < 300 else "a very much longer answer " * 20
+    for i in range(1_000):
+        reply = "short answer" if i < 700 else "a very much longer answer " * 20
         alarms += watch.observe_exchange(exchange(i, "", f"s{i}", f"u{i}", reply=reply))
     assert {a.kind for a in alarms} == {AlarmKind.BEHAVIOUR} and not any(a.primary for a in alarms)
 
