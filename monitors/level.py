@@ -9,7 +9,7 @@ from monitors.season import DAY_S, HOUR_S, WEEK_S, HourSums, Season, timed
 
 
 class Level:
-    """Learned from a reference, and from what ``extend`` adds to it.
+    """Learned from a reference, and from what comes after it.
 
     A day of values tells what the hours add. A new version answers better or worse, and by the clock or not: until its
     own values cover a day, what the hours added before is taken to hold wholly, in part or not at all (``cautious``).
@@ -32,14 +32,17 @@ class Level:
         self._clumping = 1.0
 
     def append(self, value: float, at: float | None) -> None:
-        """One value of the reference, and its time in seconds since the epoch."""
+        """One value, and its time in seconds since the epoch."""
         self._sums.append(value, at)
         self._adjusted += value - self._season.offset(at)
 
-    def extend(self, later: HourSums, at: float | None) -> None:
-        """Values that came after the reference, until ``at``. A season is fitted anew once an hour."""
+    def extend(self, later: HourSums) -> None:
+        """Values that came after these."""
         self._sums.extend(later)
         self._adjusted += later.total - later.added(self._season)
+
+    def follow(self, at: float | None) -> None:
+        """Where the signal follows the clock: fit the hours anew, once in each."""
         if self._season.adds and timed(at) and int(at // HOUR_S) != self._fitted:
             self._fit(at)
 
@@ -79,6 +82,8 @@ class Level:
         """The same for a test of one side, moved away from its alarm: by so many standard errors of the hour; while the
         season is another version's, to what lies farther of that season and of none.
         """
+        if not self._season.adds:
+            return 0.0
         adds, lower = self._season.offset(at), side == "fall"
         if self._fitted is None:
             usually = (self._sums.total - self._adjusted) / max(self.count, 1)

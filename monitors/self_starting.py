@@ -35,11 +35,16 @@ class SelfStarting:
         return told
 
     def _learn(self, value: float, at: float | None) -> None:
-        self._open.append(value, at)
-        if self.esr.quiet:
-            self._level.extend(self._open, at)
+        if self.esr.quiet and not self._open.count:  # as most values are
+            self._level.append(value, at)
+        else:
+            self._open.append(value, at)
+            if not self.esr.quiet:
+                return
+            self._level.extend(self._open)
             self._open = HourSums()
-            self.esr.relevel(p0_of(self._signal, self._level, self._config))
+        self._level.follow(at)
+        self.esr.relevel(p0_of(self._signal, self._level, self._config))
 
     def dump(self) -> dict[str, Any]:
         """JSON-able state, without the level."""
