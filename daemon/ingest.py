@@ -17,7 +17,7 @@ import structlog
 from daemon import ledger
 from daemon.batch import Batch, letter, measure, store_alarms
 from daemon.intake import TokenIsValid, insert_new, take
-from daemon.live_evidence import corrected, rated, restore, store_tick
+from daemon.live_evidence import corrected, mature, rated, restore, store_tick
 from daemon.quarantine import Quarantine
 from daemon.store import (
     counters,
@@ -183,7 +183,7 @@ class Ingest:
         if row is not None and self.evidence is not None and self.evidence.rollout == row.id:
             return
         with self.lock, self._ports.store.read() as read:
-            self.evidence = None if row is None else restore(read, row, self._ports.join)
+            self.evidence = None if row is None else restore(read, row)
 
     def observed(self) -> Observed | None:
         """What the committed units of the followed rollout say; None when none is followed.
@@ -234,7 +234,7 @@ class Ingest:
             self._next = offsets.get_all(read)
             self._stored.restore(read, lambda load, afresh: self._loaded("watch", load, afresh))
             row = rollouts.active(read, self._ports.deployment)
-            self.evidence = None if row is None else restore(read, row, self._ports.join)
+            self.evidence = None if row is None else restore(read, row)
             self._joiner = self._restored_joiner(read, now)
         self._ahead = False
 
@@ -289,7 +289,7 @@ class Ingest:
         if self.evidence is not None:
             # While records are left to read, a unit's feedback may be among them: time goes as far as was read.
             behind = any(self._lag.values())
-            batch.ticks.append(self.evidence.mature(min(now, self._joiner.mark) if behind else now))
+            batch.ticks.append(mature(tx, self.evidence, min(now, self._joiner.mark) if behind else now))
         return self._commit(tx, records, passed, batch, now)
 
     def _exchange(self, exchange: Exchange, first: bool, batch: Batch) -> None:

@@ -7,13 +7,15 @@ restart, or after a transaction that failed, it is rebuilt from its rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
 
-from daemon.store import exchanges, feedback, rollouts, units
+from daemon.store import exchanges, rollouts, units
+from daemon.store.batches import batches
 from daemon.store.open import Read, Tx
+from daemon.stored_rewards import stored_rewards
 from deploy.evidence import Evidence, Tick, Unit
 from deploy.fleet import Before
 from deploy.guards import Bounds
@@ -22,10 +24,8 @@ from deploy.rollout import LIVE, Phase, RolloutConfig
 from deploy.unit_events import Path, UnitEvent
 from monitors.alarms import SliceModel
 from monitors.reward import exchange_reward
-from streams.config import JoinConfig
 from streams.events import FeedbackKind, Trust
 from streams.findings import Joined
-from streams.join import Joiner
 
 log = structlog.get_logger(room="daemon.live_evidence")
 InSlice = Callable[[str], bool]
@@ -35,8 +35,6 @@ of one twentieth.
 """
 MOST_UNITS: Final = 10_000
 """Units up to which a way back is recorded with intervals: about a third of a second, in which nobody else writes."""
-
-_JOIN: Final = JoinConfig()
 
 
 def membership(slice_json: object) -> InSlice:
@@ -58,8 +56,8 @@ def corrected(joined: Joined) -> bool:
     return bool(trusted) and exchange_reward(trusted, joined.exchange.completion).value == 0.0
 
 
-def restore(read: Read, row: rollouts.Rollout, join: JoinConfig = _JOIN) -> Evidence:
-    """The evidence of a rollout from its rows, the feedback on its open units and its newest exchanges."""
+def restore(read: Read, row: rollouts.Rollout) -> Evidence:
+    """The evidence of a rollout from its rows and its newest exchanges."""
     stored = {u.seq: u for u in units.of_rollout(read, row.id)}
     events = _events(read, row.id, stored)
     evidence = Evidence.restore(
@@ -75,7 +73,6 @@ def restore(read: Read, row: rollouts.Rollout, join: JoinConfig = _JOIN) -> Evid
         Before.from_dict(row.data.get("before")),
         sliced=row.data.get("slice") is not None,
     )
-    _recall_open(read, row, evidence, Joiner(join))
     memory = max(KILL_MEMORY * evidence.config.kill_errors, evidence.config.fleet_window)
     newest = exchanges.newest_of_rollout(read, row.id, memory)
     evidence.recall_kill_switch(sorted(newest, key=lambda x: (x.completed_at, x.exchange_id)))
@@ -118,17 +115,31 @@ def _events(read: Read, rollout: str, stored: Mapping[int, units.Unit]) -> list[
     ]
 
 
-def _recall_open(read: Read, row: rollouts.Rollout, evidence: Evidence, joiner: Joiner) -> None:
-    """What was said of open units, once more through a joiner: it decides which feedback counts, as it did before."""
-    known = exchanges.of_rollout_sessions(read, row.id, evidence.open_sessions)
-    said = feedback.for_exchanges(read, [x.exchange_id for x in known])
-    for exchange in known:
-        joiner.observe(exchange, exchange.completed_at)
-        for one in said.get(exchange.exchange_id, []):
-            for finding in joiner.observe(one, one.sent_at):
-                found = rated(finding) if isinstance(finding, Joined) else None
-                if found is not None:
-                    evidence.recall(exchange, *found)
+def mature(read: Read, evidence: Evidence, now: float) -> Tick:
+    """Close the units whose window is over at ``now`` (wall-clock seconds), by what is stored of them.
+
+    Called in the transaction that stored the batch. What was sent after a unit's window does not count, however late
+    it is looked at, and what is said now is not remembered: so a restart and the order of arrival change nothing.
+    """
+    window_s = evidence.config.maturity_s
+    return evidence.mature(now, lambda due: _rewards(read, evidence.rollout, due, window_s))
+
+
+def _rewards(read: Read, rollout: str, due: Sequence[Unit], window_s: float) -> dict[str, list[float]]:
+    """Session to the rewards of its exchanges in the rollout, in the order of their ids: a sum of floats depends on it.
+
+    A piece at a time, so that after an outage no more than that is in memory.
+    """
+    until = {unit.session: unit.first_at + window_s for unit in due}
+    found: dict[str, list[float]] = {}
+    for piece in batches(until):
+        came = exchanges.of_rollout_sessions(read, rollout, piece)
+        rewards = stored_rewards(read, came)
+        for exchange in sorted(came, key=lambda x: x.exchange_id):
+            value = rewards.of(exchange, until[exchange.session])
+            if value is not None:
+                found.setdefault(exchange.session, []).append(value)
+    return found
 
 
 def store_tick(tx: Tx, rollout: str, ticks: list[Tick]) -> None:

@@ -1,6 +1,7 @@
 """Rewards of stored exchanges: from what was said of them, or from what retention wrote down when it took the words.
 
-Bare feedback, which anybody can send who knows an id, gives no reward.
+Everything that was said is stored, also what the joiner refuses, so that it is asked here once more what counts: no
+bare feedback, which anybody can send who knows an id, and none that names another session, tenant or choice.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from dataclasses import dataclass, field
 
 from daemon.store import Read, exchanges, feedback
 from monitors.reward import Heard, exchange_reward, reward_at
-from streams.events import Exchange, Feedback, Trust
+from streams.events import Exchange, Feedback
+from streams.verdicts import heard
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +30,8 @@ class Rewards:
         kept = self.kept.get(exchange.exchange_id)
         if kept is not None:
             return reward_at(kept, until_s)
-        said = self.said.get(exchange.exchange_id, ())
-        heard = (f for f in said if f.trust is not Trust.BARE and f.sent_at <= until_s)
-        return exchange_reward(heard, exchange.completion).value
+        said = (f for f in self.said.get(exchange.exchange_id, ()) if f.sent_at <= until_s)
+        return exchange_reward(heard(exchange, said), exchange.completion).value
 
 
 def stored_rewards(read: Read, came: Sequence[Exchange]) -> Rewards:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from deploy.corruption import corrupted
 from deploy.fleet import Before, Newest, fleet_trouble
@@ -35,11 +35,14 @@ class Unit:
     in_slice: bool
     first_at: float
     capped: bool
-    rewards: dict[str, float] = field(default_factory=dict[str, float])
-    """Exchange id to reward, those that arrived within the maturity window."""
     harmed: bool = False
     """Its first reward was counted on the harm path."""
-    matured: bool = False
+
+
+RewardsOf = Callable[[Sequence[Unit]], Mapping[str, Sequence[float]]]
+"""Session to the rewards of its exchanges by what was sent within the unit's window, those without any left out; asked
+once for all units whose window is over, and never for none.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +125,7 @@ class Evidence:
         *,
         sliced: bool = True,
     ) -> Evidence:
-        """Rebuild from stored rows: the e-processes are folded again, and what a unit did is what its events say.
-
-        The rewards of open units are given again with ``recall`` (they lie with the exchanges).
-        """
+        """Rebuild from stored rows: the e-processes are folded again, and what a unit did is what its events say."""
         made = cls(rollout, config, bounds, in_slice, before, sliced=sliced)
         by_seq = {unit.seq: unit for unit in units}
         for unit in by_seq.values():
@@ -138,12 +138,6 @@ class Evidence:
         heapq.heapify(made._closing)
         return made
 
-    def recall(self, exchange: Exchange, reward: float, sent_at: float) -> None:
-        """Give an open unit a reward that it had before the restart; makes no event."""
-        unit = self._open.get(exchange.session)
-        if unit is not None and sent_at - unit.first_at <= self.config.maturity_s:
-            unit.rewards[exchange.exchange_id] = reward
-
     def recall_kill_switch(self, newest: Iterable[Exchange]) -> None:
         """Count consecutive errors again from the rollout's newest exchanges, in the order they ended; no event."""
         for exchange in newest:
@@ -153,15 +147,9 @@ class Evidence:
         """The evidence as it is now; later events do not change what is returned."""
         return Observed(self.processes, self.kill)
 
-    @property
-    def open_sessions(self) -> frozenset[str]:
-        """Sessions whose maturity window is not over."""
-        return frozenset(self._open)
-
     def _recall_event(self, unit: Unit, path: Path) -> None:
         match path:
             case Path.PROMOTE | Path.CLOSED:
-                unit.matured = True
                 del self._open[unit.session]
                 self._matured_per_identity[unit.identity] += 1
             case Path.HARM:
@@ -195,32 +183,37 @@ class Evidence:
         return Tick((unit,) if assigned else (), tuple(events))
 
     def observe_reward(self, exchange: Exchange, reward: float, sent_at: float) -> Tick:
-        """Count the reward of one rated exchange: at once for harm, kept for the unit's mean for promotion."""
+        """Count the reward of one rated exchange for harm: the first of its unit, at once. ``mature`` promotes."""
         unit = self._units.get(exchange.session)
         if unit is None or exchange.rollout != self.rollout:
             return _NOTHING
-        if not unit.matured and sent_at - unit.first_at <= self.config.maturity_s:
-            unit.rewards[exchange.exchange_id] = reward
         events = tuple[UnitEvent, ...]()
         if not unit.harmed and not unit.capped:
             unit.harmed = True
             events = (self._event(Path.HARM, unit, reward, sent_at),)
         return Tick(events=events)
 
-    def mature(self, now: float) -> Tick:
-        """Close the units whose window is over, in request order, and give each one's mean to the promote path."""
+    def mature(self, now: float, rewards_of: RewardsOf) -> Tick:
+        """Close the units whose window is over, in request order, and give each one's mean to the promote path.
+
+        The rewards are asked for only now, and nothing is kept of them before: what came first, and whether there was a
+        restart in between, cannot matter.
+        """
         horizon = now - self.config.maturity_s - self.config.lateness_s
-        events: list[UnitEvent] = []
+        due: list[Unit] = []
         while self._closing and self._closing[0][0] <= horizon:
-            unit = self._open.pop(heapq.heappop(self._closing)[1])
-            unit.matured = True
+            due.append(self._open.pop(heapq.heappop(self._closing)[1]))
+        if not due:
+            return _NOTHING
+        rewards, events = rewards_of(due), list[UnitEvent]()
+        for unit in due:
             # the cap counts units, rewarded or not: whether one is rewarded may depend on the arm
             self._matured_per_identity[unit.identity] += 1
-            if not unit.rewards or self._matured_per_identity[unit.identity] > self.config.identity_cap:
+            values = rewards.get(unit.session)
+            if not values or self._matured_per_identity[unit.identity] > self.config.identity_cap:
                 events.append(self._event(Path.CLOSED, unit, 0.0, unit.first_at))
                 continue
-            mean = sum(unit.rewards[k] for k in sorted(unit.rewards)) / len(unit.rewards)
-            events.append(self._event(Path.PROMOTE, unit, mean, unit.first_at))
+            events.append(self._event(Path.PROMOTE, unit, sum(values) / len(values), unit.first_at))
         return Tick(events=tuple(events))
 
     @property

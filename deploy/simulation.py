@@ -9,12 +9,13 @@ from __future__ import annotations
 import heapq
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from deploy.evidence import Evidence, Tick
+from deploy.evidence import Evidence, Tick, Unit
 from deploy.guards import Bounds
 from deploy.rollout import FINAL, LIVE, Phase, Signal, desired, move
 from deploy.rollout_config import RolloutConfig
@@ -122,6 +123,8 @@ class _Run:
         self._phase, self._steps = start, list[Step]()
         self._phase_at, self._phase_units = 0.0, 0
         self._late: list[tuple[float, int, Exchange, float]] = []
+        self._said: dict[str, tuple[float, float]] = {}
+        """Session to (reward, when it was sent) until its window is over; nobody is rated twice."""
 
     def play(self, sessions: int) -> Course:
         gap = 1.0 / self._world.sessions_per_s
@@ -190,9 +193,18 @@ class _Run:
     def _said_until(self, now: float) -> None:
         while self._late and self._late[0][0] <= now and self._phase not in FINAL:
             at, _, exchange, reward = heapq.heappop(self._late)
+            self._said[exchange.session] = (reward, at)
             self._judge(self._evidence.observe_reward(exchange, reward, at), at)
         if self._phase not in FINAL:
-            self._judge(self._evidence.mature(now), now)
+            self._judge(self._evidence.mature(now, self._rewards), now)
+
+    def _rewards(self, due: Sequence[Unit]) -> dict[str, list[float]]:
+        found: dict[str, list[float]] = {}
+        for unit in due:
+            reward, at = self._said.pop(unit.session, (0.0, math.inf))
+            if at <= unit.first_at + self._config.maturity_s:
+                found[unit.session] = [reward]
+        return found
 
     @property
     def _units_in_phase(self) -> int:

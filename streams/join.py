@@ -26,7 +26,7 @@ from streams.dead_letters import Reason
 from streams.events import Exchange, Feedback, FeedbackKind, Trust
 from streams.findings import Closed, Duplicate, Finding, Joined, Late, Orphan, Refused, Superseded, Unlabelled
 from streams.log import Position
-from streams.verdicts import in_order, rank
+from streams.verdicts import contradiction, in_order, rank
 from streams.watermark import Watermark
 
 LOCAL: Final = Origin("", 0, 0)
@@ -189,7 +189,7 @@ class Joiner:
             return self._meet(opened, feedback, origin)
         facts = state.closed.get(exchange_id)
         if facts is not None:
-            reason = _contradiction(facts, feedback)
+            reason = contradiction(facts, feedback)
             return [Refused(feedback, origin, reason) if reason else Late(_attributed(feedback, facts))]
         return self._wait(feedback, origin)
 
@@ -205,7 +205,7 @@ class Joiner:
 
     def _meet(self, opened: _Open, feedback: Feedback, origin: Origin) -> list[Finding]:
         facts = opened.facts
-        reason = _contradiction(facts, feedback)
+        reason = contradiction(facts, feedback)
         if reason is not None:
             return [Refused(feedback, origin, reason)]
         feedback = _attributed(feedback, facts)
@@ -258,17 +258,6 @@ class Joiner:
         state.pending_count -= 1
         state.bare.pop((exchange_id, feedback_id), None)
         return found
-
-
-def _contradiction(facts: _Facts, feedback: Feedback) -> Reason | None:
-    """Why a feedback cannot be about this exchange, or None."""
-    if feedback.tenant != facts.tenant or feedback.deployment != facts.deployment:
-        return Reason.WRONG_TENANT
-    if feedback.trust is not Trust.BARE and feedback.session is not None and feedback.session != facts.session:
-        return Reason.SESSION_MISMATCH
-    if feedback.choice != 0:
-        return Reason.CHOICE_NOT_CAPTURED
-    return None
 
 
 def _attributed(feedback: Feedback, facts: _Facts) -> Feedback:

@@ -5,7 +5,7 @@ reward that the text gave with it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 from sqlalchemy import bindparam, insert, select, update
@@ -21,6 +21,15 @@ T = tables.exchanges
 TEXT: Final = {"messages", "completion", "completion_token_ids", "client_request_id"}
 """What a person or the model wrote."""
 EMPTY: Final[dict[str, Any]] = {"messages": (), "completion": ""}
+
+
+class Reply(NamedTuple):
+    """What was answered, and what feedback on it is held against."""
+
+    deployment: str
+    tenant: str
+    session: str
+    completion: str
 
 
 def insert_new(tx: Tx, events: Sequence[Exchange]) -> set[str]:
@@ -87,11 +96,15 @@ def of_identity(read: Read, identity: str, limit: int) -> list[str]:
     return list(read.conn.execute(query).scalars())
 
 
-def oldest_replies(read: Read, before_s: float, limit: int) -> dict[str, str]:
-    """Id to completion of the oldest ``limit`` exchanges received before ``before_s`` whose text is still here."""
+def oldest_replies(read: Read, before_s: float, limit: int) -> dict[str, Reply]:
+    """Id to reply of the oldest ``limit`` exchanges received before ``before_s`` whose text is still here."""
     where = (T.c.received_at < before_s) & T.c.text.is_not(None)
-    query = select(T.c.exchange_id, T.c.text).where(where).order_by(T.c.received_at).limit(limit)
-    return {row.exchange_id: orjson.loads(row.text)["completion"] for row in read.conn.execute(query)}
+    columns = (T.c.exchange_id, T.c.deployment, T.c.tenant, T.c.session, T.c.text)
+    query = select(*columns).where(where).order_by(T.c.received_at).limit(limit)
+    return {
+        row.exchange_id: Reply(row.deployment, row.tenant, row.session, orjson.loads(row.text)["completion"])
+        for row in read.conn.execute(query)
+    }
 
 
 def forget_text(tx: Tx, rewards: Mapping[str, Heard]) -> None:

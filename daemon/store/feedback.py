@@ -1,4 +1,4 @@
-"""Feedback as it came, every revision of it; which one counts is the joiner's decision."""
+"""Feedback as it came, every revision of it; which one counts ``streams.verdicts`` says."""
 
 from __future__ import annotations
 

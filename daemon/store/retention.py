@@ -14,7 +14,7 @@ from typing import Final
 from daemon.store import dead_letters, exchanges, feedback, states
 from daemon.store.open import Read, Store, Tx
 from monitors.reward import reward_over_time
-from streams.events import Trust
+from streams.verdicts import heard
 
 PIECE: Final = 200
 """Exchanges of one transaction, and feedback without one: some ten milliseconds in which nobody else writes."""
@@ -44,8 +44,7 @@ def forget_text(tx: Tx, before_s: float, most: int = PIECE) -> Forgotten:
     replies = exchanges.oldest_replies(tx, before_s, most)
     said = feedback.for_exchanges(tx, replies)
     rewards = {
-        name: reward_over_time((f for f in said.get(name, ()) if f.trust is not Trust.BARE), completion)
-        for name, completion in replies.items()
+        name: reward_over_time(heard(reply, said.get(name, ())), reply.completion) for name, reply in replies.items()
     }
     exchanges.forget_text(tx, rewards)
     words = feedback.forget_text(tx, replies)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from daemon.ingest import Ingest, IngestPorts
-from daemon.store import (
-    Store,
-)
+from daemon.store import Store, rollouts
+from deploy.rollout import Phase, RolloutConfig
 from monitors.alarms import Alarm, AlarmKind
 from monitors.coverage import Coverage
 from monitors.metrics import Metrics
@@ -18,6 +18,7 @@ from streams.config import JoinConfig
 from streams.events import Exchange, Feedback
 from streams.sqlite_log import SqliteSource
 from streams.sqlite_sink import SqliteSink
+from tests.daemon.events import exchange
 
 TRAFFIC, FEEDBACK = "homeostat.traffic", "homeostat.feedback"
 
@@ -84,6 +85,7 @@ class Bench:
     folder: Path
     store: Store
     now: float = 2000.0
+    join: JoinConfig = field(default_factory=lambda: JoinConfig(window_s=600.0, lateness_s=1.0))
     made: list[Ingest] = field(default_factory=list[Ingest])
 
     def ingest(self, valid: Callable[[str], bool] = lambda _token: True) -> Ingest:
@@ -93,7 +95,7 @@ class Bench:
                 deployment="support",
                 store=self.store,
                 source=SqliteSource(self.folder / "log.db"),
-                join=JoinConfig(window_s=600.0, lateness_s=1.0),
+                join=self.join,
                 make_watch=CountingWatch.load,
                 token_is_valid=lambda token, _x, _f, _now: valid(token),
                 clock=lambda: self.now,
@@ -134,3 +136,29 @@ def drain(ingest: Ingest) -> int:
 def watch_of(ingest: Ingest) -> CountingWatch:
     assert isinstance(ingest.watch, CountingWatch)
     return ingest.watch
+
+
+def running(store: Store, maturity_s: float = 15.0) -> rollouts.Rollout:
+    """An active rollout whose units mature after so many seconds and one of lateness."""
+    config = RolloutConfig(maturity_s=maturity_s, lateness_s=1.0)
+    row = rollouts.Rollout(
+        id="r1",
+        deployment="support",
+        candidate="support-bbbbbbbbbbbb",
+        control="support-aaaaaaaaaaaa",
+        cause="a1",
+        phase=Phase.CANARY_HALF.value,
+        active=True,
+        reason="test",
+        data={"config": config.model_dump(mode="json"), "slice": None},
+        started_at=1000.0,
+        changed_at=1000.0,
+        deadline=9000.0,
+    )
+    with store.begin() as tx:
+        rollouts.create(tx, row)
+    return row
+
+
+def in_rollout(number: int, canary: bool, **changes: Any) -> Exchange:
+    return exchange(number, rollout="r1", arm="canary" if canary else "control", propensity=0.5, **changes)

@@ -9,7 +9,7 @@ import random
 from typing import Any
 
 from daemon import ledger
-from daemon.live_evidence import store_tick
+from daemon.live_evidence import mature, store_tick
 from daemon.store import Store, exchanges, feedback, rollouts, sessions, versions
 from deploy.evidence import Evidence
 from deploy.guards import Bounds
@@ -73,7 +73,7 @@ def record_rollout(
             feedback.insert_new(tx, [f])
             sessions.insert_new(tx, [sessions.Session("support", x.session, now, x.exchange_id)])
             ticks = [evidence.observe_exchange(x, True), evidence.observe_reward(x, float(up), f.sent_at)]
-            store_tick(tx, name, [*ticks, evidence.mature(now)])
+            store_tick(tx, name, [*ticks, mature(tx, evidence, now)])
             found = judge(
                 phase,
                 evidence.processes,

@@ -7,23 +7,19 @@ from __future__ import annotations
 import pytest
 
 from daemon.store import (
-    Store,
     counters,
     dead_letters,
     exchanges,
     feedback,
     ledger,
     offsets,
-    rollouts,
     units,
 )
 from deploy.processes import Path as EvidencePath
-from deploy.rollout import Phase, RolloutConfig
-from streams.events import Exchange
 from streams.sqlite_log import SqliteSource
 from tests.daemon.events import exchange
 from tests.daemon.events import feedback as said
-from tests.daemon.ingest_bench import TRAFFIC, Bench, drain, watch_of
+from tests.daemon.ingest_bench import TRAFFIC, Bench, drain, in_rollout, running, watch_of
 
 
 def test_events_are_stored_joined_and_shown_once(ingests: Bench) -> None:
@@ -186,32 +182,6 @@ def test_an_alarm_is_stored_once_with_its_ledger_entry(ingests: Bench) -> None:
     with ingests.store.read() as read:
         assert [a.alarm_id for a in alarms.unanswered(read, "support")] == ["a1"]
         assert [(e.kind, e.reason) for e in ledger.of_subject(read, "a1")] == [("alarm_input", "confirmed")]
-
-
-def running(store: Store) -> rollouts.Rollout:
-    """An active rollout of 15 seconds of maturity."""
-    config = RolloutConfig(maturity_s=15.0, lateness_s=1.0)
-    row = rollouts.Rollout(
-        id="r1",
-        deployment="support",
-        candidate="support-bbbbbbbbbbbb",
-        control="support-aaaaaaaaaaaa",
-        cause="a1",
-        phase=Phase.CANARY_HALF.value,
-        active=True,
-        reason="test",
-        data={"config": config.model_dump(mode="json"), "slice": None},
-        started_at=1000.0,
-        changed_at=1000.0,
-        deadline=9000.0,
-    )
-    with store.begin() as tx:
-        rollouts.create(tx, row)
-    return row
-
-
-def in_rollout(number: int, canary: bool) -> Exchange:
-    return exchange(number, rollout="r1", arm="canary" if canary else "control", propensity=0.5)
 
 
 def test_units_and_their_evidence_survive_a_restart_in_the_middle(ingests: Bench) -> None:

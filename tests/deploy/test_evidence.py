@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import random
+from collections.abc import Mapping, Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deploy.evidence import Evidence, Tick, Unit
+from deploy.evidence import Evidence, RewardsOf, Tick, Unit
 from deploy.fleet import Before
 from deploy.guards import Bounds
 from deploy.processes import Processes, fold
@@ -29,6 +30,19 @@ def in_slice(text: str) -> bool:
 
 def fresh(config: RolloutConfig = CONFIG, before: Before | None = None) -> Evidence:
     return Evidence("r1", config, BOUNDS, in_slice, before)
+
+
+def known(rewards: Mapping[str, Sequence[float]]) -> RewardsOf:
+    """What the store would answer of any units."""
+
+    def answer(due: Sequence[Unit]) -> Mapping[str, Sequence[float]]:
+        assert due, "nobody is asked about nothing"
+        return rewards
+
+    return answer
+
+
+SILENT = known({})
 
 
 def paths(*ticks: Tick) -> list[Path]:
@@ -64,7 +78,7 @@ def test_one_identity_counts_for_three_units_on_both_paths() -> None:
         x = exchange(f"s{i}", identity="loud", at=float(i) / 10)
         ticks.append(evidence.observe_exchange(x, first_of_session=True))
         ticks.append(evidence.observe_reward(x, 0.0, 1.0))
-    ticks.append(evidence.mature(100.0))
+    ticks.append(evidence.mature(100.0, known({f"s{i}": [0.0] for i in range(8)})))
     seen = paths(*ticks)
     assert seen.count(Path.HARM) == seen.count(Path.PROMOTE) == seen.count(Path.ASSIGNED) == 3
     assert evidence.unit_counts == (3, 5)
@@ -77,18 +91,18 @@ def test_harm_counts_the_first_reward_at_once_and_promotion_the_mean_of_the_wind
     ticks = [
         evidence.observe_reward(exchange("s", number=1), 0.0, 3.0),
         evidence.observe_reward(exchange("s", number=0), 1.0, 4.0),
-        evidence.observe_reward(exchange("s", number=2), 1.0, 10.5),  # after the window of ten seconds
     ]
     assert [(e.path, e.value) for t in ticks for e in t.events] == [(Path.HARM, 0.0)]
-    assert evidence.mature(10.9).events == ()
-    assert [(e.path, e.value) for e in evidence.mature(11.0).events] == [(Path.PROMOTE, 0.5)]
-    assert evidence.mature(50.0).events == ()
+    said = known({"s": [1.0, 0.0]})
+    assert evidence.mature(10.9, said).events == ()
+    assert [(e.path, e.value) for e in evidence.mature(11.0, said).events] == [(Path.PROMOTE, 0.5)]
+    assert evidence.mature(50.0, said).events == ()
 
 
 def test_a_unit_without_feedback_gives_nothing_to_the_promote_path() -> None:
     evidence = fresh()
     evidence.observe_exchange(exchange("s"), first_of_session=True)
-    assert paths(evidence.mature(100.0)) == [Path.CLOSED]
+    assert paths(evidence.mature(100.0, SILENT)) == [Path.CLOSED]
 
 
 def test_errors_and_slow_replies_count_once_per_session_and_identity() -> None:
@@ -145,7 +159,7 @@ def play(seed: int, units: int) -> tuple[Evidence, list[UnitEvent], list[Evidenc
     config, before = CONFIG.model_copy(update={"fleet_window": 30}), Before(1000, 10)
     evidence, recorded, copies = fresh(config, before), list[UnitEvent](), list[Evidence]()
     stored: dict[str, Unit] = {}
-    rated: list[tuple[Exchange, float, float]] = []
+    rated: dict[str, list[float]] = {}
     seen: list[Exchange] = []
 
     def note(tick: Tick) -> None:
@@ -169,21 +183,19 @@ def play(seed: int, units: int) -> tuple[Evidence, list[UnitEvent], list[Evidenc
                 note(tick)
         if rng.random() < 0.7:
             reward = float(rng.random() < (0.9 if x.arm == "canary" else 0.5))
-            rated.append((x, reward, i * 0.1 + 1))
+            rated[x.session] = [reward]
             for each in (evidence, *copies):
                 tick = each.observe_reward(x, reward, i * 0.1 + 1)
                 if each is evidence:
                     note(tick)
         for each in (evidence, *copies):
-            tick = each.mature(i * 0.1)
+            tick = each.mature(i * 0.1, known(rated))
             if each is evidence:
                 note(tick)
         if i == units // 2:
             units_now = [copy.deepcopy(u) for u in stored.values()]
             restored = Evidence.restore("r1", config, BOUNDS, in_slice, units_now, list(recorded), before)
             restored.recall_kill_switch(seen)
-            for known in rated:
-                restored.recall(*known)
             copies.append(restored)
     return evidence, recorded, copies
 
@@ -215,7 +227,7 @@ def test_order_of_arrival_does_not_change_the_promote_path(seed: int) -> None:
         for x in order:
             evidence.observe_exchange(x, first_of_session=True)
             evidence.observe_reward(x, values[x.session], x.received_at + 1)
-        evidence.mature(1000.0)
+        evidence.mature(1000.0, known({session: [value] for session, value in values.items()}))
         ends.append(evidence.processes)
     assert ends[0].non_inferior_small == ends[1].non_inferior_small
     assert ends[0].superior_in_slice == ends[1].superior_in_slice

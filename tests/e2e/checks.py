@@ -140,7 +140,7 @@ def _rewards(log: Log, config: RolloutConfig, first_at: Mapping[str, float]) -> 
         began = first_at.get(exchange.session)
         if began is None:
             continue
-        notes = [f for f in said.get(exchange.exchange_id, []) if f.sent_at - began <= config.maturity_s]
+        notes = [f for f in said.get(exchange.exchange_id, []) if f.sent_at <= began + config.maturity_s]
         if not notes:
             continue
         value = exchange_reward(notes, exchange.completion).value

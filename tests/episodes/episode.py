@@ -27,7 +27,7 @@ from tests.episodes.facts import Camera, kept
 from tests.episodes.failure import Failure, failure
 from tests.episodes.past import furnish
 from tests.episodes.played import IDENTITY
-from tests.episodes.settings import JOIN, ME
+from tests.episodes.settings import ME
 from tests.episodes.stage import play_in, stage
 from tests.episodes.store_twin import StoreTwin
 from tests.episodes.traffic import request
@@ -178,7 +178,7 @@ class Episode:
         world.die()
         if evidence is not None and evidence.rollout in active:
             with world.store.read() as read:
-                self.again = (evidence.processes, restore(read, active[evidence.rollout], JOIN).processes)
+                self.again = (evidence.processes, restore(read, active[evidence.rollout]).processes)
 
     def _store_fails(self) -> None:
         faults = self.world.faults

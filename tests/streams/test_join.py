@@ -16,6 +16,7 @@ from streams.dead_letters import Reason
 from streams.events import Exchange, Feedback, FeedbackKind, Trust
 from streams.findings import Closed, Duplicate, Finding, Joined, Late, Orphan, Refused, Superseded, Unlabelled
 from streams.join import Joiner
+from streams.verdicts import heard
 from tests.streams.events import T0, exchange, feedback
 
 CONFIG = JoinConfig(window_s=60, lateness_s=5, idle_s=10)
@@ -382,3 +383,21 @@ def test_a_crash_between_two_batches_changes_no_example(
     reborn.advance(NOW, {TRAFFIC: 1, FEEDBACK: 1})
     told += see(reborn, *after) + pass_time(reborn, T0 + 1_000)
     assert final(told) == final(whole)
+
+
+@given(streams(), st.integers(0, 300), st.randoms(use_true_random=False))
+@settings(max_examples=200, deadline=None)
+def test_what_is_stored_says_later_what_the_joiner_counted(
+    events: list[Exchange | Feedback], until: int, rng: random.Random
+) -> None:
+    """In whatever order it came, and at any instant, of trusted feedback that was sent by then."""
+    first = next(e for e in events if isinstance(e, Exchange))
+    said = [e for e in events if isinstance(e, Feedback) and e.exchange_id == first.exchange_id]
+    rng.shuffle(said)
+    one, counted = joiner(window_s=1_000.0), tuple[Feedback, ...]()
+    see(one, first)
+    for f in said:
+        if f.trust is not Trust.BARE and f.sent_at <= T0 + until:
+            counted = next((j.feedbacks for j in see(one, f) if isinstance(j, Joined)), counted)
+    newest = {f.kind: f.feedback_id for f in heard(first, said) if f.sent_at <= T0 + until}
+    assert newest == {f.kind: f.feedback_id for f in counted}

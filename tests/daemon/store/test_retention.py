@@ -42,6 +42,10 @@ def reward(tx: Tx, exchange_id: str, until_s: float = FAR) -> float | None:
         ([correction(1, "x1", "another", trust=Trust.BARE)], (None, None)),
         ([correction(1, "x1", "another", choice=1), events.feedback(2, "x1")], (1.0, 1.0)),
         ([events.feedback(1, "x1", kind=FeedbackKind.PREFERENCE, value="another")], (None, None)),
+        ([events.feedback(1, "x1", session="another")], (None, None)),
+        ([events.feedback(1, "x1", session="s1"), events.feedback(2, "x1", value=False, tenant="b")], (1.0, 1.0)),
+        ([events.feedback(1, "x1"), events.feedback(20, "x1", value=False, trust=Trust.PRODUCER)], (1.0, 1.0)),
+        ([events.feedback(1, "x1", trust=Trust.PRODUCER), events.feedback(20, "x1", value=False)], (1.0, 0.0)),
     ],
 )
 def test_a_reward_outlives_the_words_it_was_made_of(
@@ -86,7 +90,8 @@ def test_a_sweep_goes_in_pieces_the_oldest_first_and_can_be_stopped(store: Store
     stopped = retention.sweep(store, FAR, lambda: True, 2)
     assert (stopped.exchanges, stopped.more) == (2, True)
     with store.read() as read:
-        assert exchanges.oldest_replies(read, FAR, 10) == {f"x{n}": f"answer {n}" for n in (3, 4, 5)}
+        left = exchanges.oldest_replies(read, FAR, 10)
+        assert {name: reply.completion for name, reply in left.items()} == {f"x{n}": f"answer {n}" for n in (3, 4, 5)}
     goes_on = retention.sweep(store, 1005.0, lambda: False, 2)
     assert (goes_on.exchanges, goes_on.feedback, goes_on.more) == (2, 0, False), "x5 is as old as the limit"
     assert retention.sweep(store, FAR, lambda: False, 2) == retention.Forgotten(exchanges=1, feedback=1)
