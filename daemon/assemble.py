@@ -176,7 +176,7 @@ def _learning(shared: _Shared, ingest: Ingest) -> Learning:
         builder,
         gate,
         starter.start,
-        lambda cycle, result: outlook(store, config.deployment.name, cycle, result, clock(), config.rollout.maturity_s),
+        lambda cycle, result: outlook(store, config.deployment.name, cycle, result, clock(), config.rollout),
         ingest.newest_slice,
         clock,
         shared.metrics,

@@ -12,6 +12,7 @@ from daemon.power_table import Assumed, assumed
 from daemon.store import Read, Store, cycles, exchanges
 from daemon.traffic_rates import WINDOW_S, recent_rates
 from deploy.power import Outlook
+from deploy.rollout_config import RolloutConfig
 from monitors.gate import GateResult
 
 MOST_SINCE: Final = 1000
@@ -22,14 +23,14 @@ _PRIOR_EFFECT: Final = 0.05
 
 
 def outlook(
-    store: Store, deployment: str, cycle: cycles.Cycle, result: GateResult, now: float, maturity_s: float
+    store: Store, deployment: str, cycle: cycles.Cycle, result: GateResult, now: float, config: RolloutConfig
 ) -> Outlook:
     """Rates from recorded traffic, effects from the gate's estimates (shrunk by nothing: a forecast, not a verdict).
 
     Without any traffic there is no feedback, and nothing is in reach.
     """
     with store.read() as read:
-        seen = recent_rates(read, deployment, now, maturity_s)
+        seen = recent_rates(read, deployment, now, config.maturity_s, config.deadline_s)
         share = _slice_share(read, deployment, membership(cycle.data.get("slice")), cycle.started_at, now)
     estimates = {c.name: c.estimate for c in result.checks}
     basis = assumed(None, None, share, seen) or Assumed(0.0, 0.0, slice_share=share)

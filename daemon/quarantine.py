@@ -61,7 +61,7 @@ class Quarantine:
 
     def passed(self, records: Sequence[Record]) -> None:
         """A batch was committed."""
-        self._alone = max(self._alone - len(records), 0) if records else 0
+        self._alone = max(self._alone - len(records), 0)
         for record in records:
             if self._aside.pop(_place(record), None) is None:
                 self._in_a_row = 0

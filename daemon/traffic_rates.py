@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from daemon.store import Read, exchanges
@@ -34,12 +33,14 @@ class Rates:
     sessions: int
     span_s: float
     people: float = math.inf
-    """Identities, also those that did not come in the time looked at: at least about so many (``people_of``)."""
+    """Identities that come in the time that a rollout may take; infinite where so long a time was not recorded."""
 
 
-def recent_rates(read: Read, deployment: str, now: float, maturity_s: float = math.inf) -> Rates | None:
+def recent_rates(
+    read: Read, deployment: str, now: float, maturity_s: float = math.inf, horizon_s: float = math.inf
+) -> Rates | None:
     """Rates of the newest traffic; None without any. ``maturity_s``: seconds in which what is said of a session counts;
-    for so long the newest sessions may still be rated.
+    for so long the newest sessions may still be rated. ``horizon_s``: seconds that a rollout may take.
     """
     recent = exchanges.since(read, deployment, now - WINDOW_S, now, MOST)
     if len(recent) < MOST:
@@ -47,7 +48,9 @@ def recent_rates(read: Read, deployment: str, now: float, maturity_s: float = ma
     else:  # busy: perhaps all of them are too new
         ripe = exchanges.since(read, deployment, now - WINDOW_S, now - maturity_s, MOST)
     came = {x.exchange_id: x for x in (*ripe, *recent)}
-    return rates(recent, stored_rewards(read, list(came.values())), now, maturity_s, ripe)
+    found = rates(recent, stored_rewards(read, list(came.values())), now, maturity_s, ripe)
+    people = exchanges.people(read, deployment, now - horizon_s)
+    return found if found is None or people is None else replace(found, people=float(people))
 
 
 def rates(
@@ -62,28 +65,13 @@ def rates(
     """
     if not recent:
         return None
-    identities = {x.session: x.identity for x in recent}
-    sessions = len(identities)
+    sessions = len({x.session for x in recent})
     heard = _rewards(ripe, known, maturity_s)
     if len(heard) < ENOUGH:
         heard = _rewards(recent, known, maturity_s)
     means = [sum(values) / len(values) for values in heard.values() if values]
     span = max(now - recent[0].received_at, 1.0)
-    return Rates(
-        3600.0 * sessions / span, len(means) / len(heard), _variance(means), sessions, span, people_of(identities)
-    )
-
-
-def people_of(identities: Mapping[str, str]) -> float:
-    """How many identities there are, from session to identity of a time: those seen, and of the unseen as many as those
-    that came once and twice let one expect. The lower bound of Chao, "Nonparametric estimation of the number of classes
-    in a population", Scandinavian Journal of Statistics 1984, in its bias-corrected form.
-
-    >>> people_of({"s1": "ann", "s2": "ann", "s3": "bob", "s4": "bob"})
-    2.0
-    """
-    came = Counter(Counter(identities.values()).values())
-    return sum(came.values()) + came[1] * (came[1] - 1) / (2.0 * (came[2] + 1))
+    return Rates(3600.0 * sessions / span, len(means) / len(heard), _variance(means), sessions, span)
 
 
 def _rewards(came: Sequence[Exchange], known: Rewards, maturity_s: float) -> dict[str, list[float]]:

@@ -210,6 +210,10 @@ class Evidence:
             # the cap counts units, rewarded or not: whether one is rewarded may depend on the arm
             self._matured_per_identity[unit.identity] += 1
             values = rewards.get(unit.session)
+            if values and not unit.harmed and not unit.capped:
+                # Its reward came when its window was closed for others: what may speak for a candidate speaks against.
+                unit.harmed = True
+                events.append(self._event(Path.HARM, unit, sum(values) / len(values), unit.first_at))
             if not values or self._matured_per_identity[unit.identity] > self.config.identity_cap:
                 events.append(self._event(Path.CLOSED, unit, 0.0, unit.first_at))
                 continue

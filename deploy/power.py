@@ -32,7 +32,7 @@ class Outlook:
     sessions_per_s: float = 0.0
     """All sessions a second: probation counts these. Not known (0): as many as are rated."""
     people: float = math.inf
-    """Identities that these sessions are of: each counts for ``identity_cap`` units of a rollout."""
+    """Identities that come in the time of a rollout: each counts for ``identity_cap`` units of it."""
 
     @property
     def feedback_rate(self) -> float:
@@ -78,7 +78,7 @@ def units_to_harm(loss: float, variance: float, propensity: float, config: Rollo
 
 def forecast(outlook: Outlook, config: RolloutConfig) -> Forecast:
     """Units and seconds to promotion through both steps and probation."""
-    small, most = _first_step(outlook, config), config.identity_cap * outlook.people * outlook.feedback_rate
+    small, most = _first_step(outlook, config), _most_units(outlook, config)
     rate, mature_s = max(outlook.units_per_s, 1e-9), config.maturity_s + config.lateness_s
     ramp = _Ramp(small, rate, mature_s, _spread(config.share_small) / _spread(config.share_half))
     probation = _probation_s(outlook, config)
@@ -158,6 +158,13 @@ def _second_step(ramp: _Ramp, outlook: Outlook, config: RolloutConfig) -> float:
         else:
             high = middle
     return high
+
+
+def _most_units(outlook: Outlook, config: RolloutConfig) -> float:
+    """Rated units that so many people may give."""
+    if not math.isfinite(outlook.people):
+        return math.inf
+    return config.identity_cap * outlook.people * outlook.feedback_rate
 
 
 def _spread(share: float) -> float:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["GAP_S", "Covered"]
+__all__ = ["BACK_S", "GAP_S", "Covered"]
 
 GAP_S = 7200.0
 """Seconds that one step between two values covers at most. A pause of up to two hours may be quiet traffic, of which no
 value tells more; a longer one was not seen, and a lone value a day before the traffic, or one wrong clock, is not a day
 of it. Nights and weekends without traffic then simply take longer."""
 
+BACK_S = 604_800.0
+"""Seconds by which a time may lie before the latest and be merely late: no feedback is older. What lies farther back
+tells of a clock that was ahead, and nothing would be covered until it had come round."""
+
 
 class Covered:
     """The time that values cover: the sum of the steps from each to the next, each of ``GAP_S`` at most.
 
-    A value earlier than the latest adds nothing, and so does one without a finite time (None, NaN or infinite).
+    A value earlier than the latest adds nothing, and so does one without a finite time (None, NaN or infinite). One
+    that is earlier by more than ``BACK_S`` is where it goes on from.
     """
 
     def __init__(self) -> None:
@@ -32,13 +37,8 @@ class Covered:
         elif at > self._last:
             self._sum_s += min(at - self._last, GAP_S)
             self._last = at
-
-    def extend(self, other: Covered) -> None:
-        """The values of another, which came after these."""
-        self.append(other._first)
-        if other._last > self._last:
-            self._last = other._last
-        self._sum_s += other._sum_s
+        elif at < self._last - BACK_S:
+            self._last = at
 
     @property
     def span_s(self) -> float:

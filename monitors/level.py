@@ -12,7 +12,8 @@ class Level:
     """Learned from a reference, and from what comes after it.
 
     A day of values tells what the hours add. A new version answers better or worse, and by the clock or not: until its
-    own values cover a day, what the hours added before is taken to hold wholly, in part or not at all (``cautious``).
+    own values cover a day (a week, where days of the week were told apart), what the hours added before is taken to
+    hold wholly, in part or not at all (``cautious``).
     """
 
     def __init__(self) -> None:
@@ -36,8 +37,12 @@ class Level:
         self._sums.append(value, at)
         self._adjusted += value - self._season.offset(at)
 
+    def cover(self, at: float | None) -> None:
+        """The time of a value that ``extend`` may add later."""
+        self._sums.cover(at)
+
     def extend(self, later: HourSums) -> None:
-        """Values that came after these."""
+        """Values that came after these, and whose times ``cover`` was told."""
         self._sums.extend(later)
         self._adjusted += later.total - later.added(self._season)
 
@@ -57,6 +62,11 @@ class Level:
         return self._known or self._sums.span_s >= span_s
 
     @property
+    def span_s(self) -> float:
+        """Seconds that the values of this version cover."""
+        return self._sums.span_s
+
+    @property
     def season_known(self) -> bool:
         """Whether ``settle`` was called."""
         return self._known
@@ -67,7 +77,8 @@ class Level:
         self._fit(None)
 
     def _fit(self, at: float | None) -> None:
-        if self._sums.span_s < DAY_S:
+        # What is known of the days of the week is not given up for one day.
+        if self._sums.span_s < (WEEK_S if self._season.weekly else DAY_S):
             return
         self._season = self._sums.fit(self._clumping)
         self._adjusted = self._sums.total - self._sums.added(self._season)
@@ -85,11 +96,12 @@ class Level:
         if not self._season.adds:
             return 0.0
         adds, lower = self._season.offset(at), side == "fall"
-        if self._fitted is None:
-            usually = (self._sums.total - self._adjusted) / max(self.count, 1)
-            return min(adds, usually) if lower else max(adds, usually)
         unsure = errors * self._season.error(at)
-        return adds - unsure if lower else adds + unsure
+        moved = adds - unsure if lower else adds + unsure
+        if self._fitted is not None:
+            return moved
+        usually = (self._sums.total - self._adjusted) / max(self.count, 1)
+        return min(moved, usually) if lower else max(moved, usually)
 
     @property
     def count(self) -> int:
@@ -123,12 +135,13 @@ class Level:
         }
 
     @classmethod
-    def load(cls, stored: dict[str, Any]) -> Level:
-        """Inverse of ``dump``."""
+    def load(cls, stored: dict[str, Any], clumping: float = 1.0) -> Level:
+        """Inverse of ``dump``. ``clumping``: for a state that does not hold it."""
         level = cls()
         level._season = Season(tuple(stored["adds"]), tuple(stored.get("errors", ())))
         if "values" not in stored:
             level._take_over(stored)
+            level._clumping = clumping
             return level
         level._sums = HourSums.load(stored["values"])
         level._adjusted, level._spread = stored["adjusted"], stored["spread"]

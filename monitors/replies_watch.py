@@ -114,7 +114,7 @@ class ReplyWatch:
         passed = index - (self._from or 0) + 1
         if passed < config.reference_size or level.count < config.reward_reference:
             return
-        if level.spans(config.reference_span_s):
+        if level.span_s >= config.reference_span_s:
             level.settle(config.reward_clumping)
             self._sides |= {signal.name: armed(signal, level, config) for signal in RATES[scalar]}
 
@@ -150,7 +150,9 @@ class ReplyWatch:
         rates = stored.get("rates")
         if rates is not None:
             watch._from = rates["from"]
-            watch._levels = {scalar: Level.load(level) for scalar, level in rates["levels"].items()}
+            watch._levels = {
+                scalar: Level.load(level, config.reward_clumping) for scalar, level in rates["levels"].items()
+            }
             watch._sides = {name: Esr.load(side) for name, side in rates["sides"].items()}
             watch._told = {name: int(index) for name, index in rates["told"].items()}
         return watch

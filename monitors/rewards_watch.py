@@ -160,7 +160,7 @@ class RewardWatch:
         """Inverse of ``dump``."""
         watch = cls(config)
         watch._known = stored["known"]
-        watch._levels = {name: Level.load(level) for name, level in stored["levels"].items()}
+        watch._levels = {name: Level.load(level, config.reward_clumping) for name, level in stored["levels"].items()}
         watch._sides = {
             signal.name: SelfStarting.load(signal, watch._levels[signal.name], config, stored["sides"][signal.name])
             for signal in SIGNALS

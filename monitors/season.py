@@ -36,6 +36,11 @@ class Season:
         """For a value of that time, seconds since the epoch; 0 where nobody knows it."""
         return self.adds[hour_of_week(at)] if self.adds and timed(at) else 0.0
 
+    @property
+    def weekly(self) -> bool:
+        """Whether it tells the days of the week apart."""
+        return self.adds[:_DAY] * 7 != self.adds
+
     def error(self, at: float | None) -> float:
         """Standard error of that."""
         return self.errors[hour_of_week(at)] if self.errors and timed(at) else 0.0
@@ -56,10 +61,13 @@ class HourSums:
         self._add(hour_of_week(at) if timed(at) else _UNTIMED, 1.0, value, value * value)
 
     def extend(self, other: HourSums) -> None:
-        """The values of another, which came after these."""
-        self._covered.extend(other._covered)
+        """The values of another. The time that they cover was told to ``cover`` as they came."""
         for hour, held in other._hours.items():
             self._add(hour, *held)
+
+    def cover(self, at: float | None) -> None:
+        """The time of a value that is not counted yet."""
+        self._covered.append(at)
 
     def _add(self, hour: int, count: float, total: float, squares: float) -> None:
         held = self._hours.setdefault(hour, [0.0, 0.0, 0.0])

@@ -39,6 +39,7 @@ class SelfStarting:
             self._level.append(value, at)
         else:
             self._open.append(value, at)
+            self._level.cover(at)
             if not self.esr.quiet:
                 return
             self._level.extend(self._open)

@@ -36,7 +36,7 @@ def power(
     now = found.clock()
     with found.store.read() as read:
         policy = next_config(read, found.deployment, under(found.config.rollout, preset), now)
-        seen = recent_rates(read, found.deployment, now, policy.maturity_s)
+        seen = recent_rates(read, found.deployment, now, policy.maturity_s, policy.deadline_s)
     basis = assumed(sessions_per_hour, feedback_rate, slice_share, seen)
     if basis is None:
         message = "no traffic came in the last day to take rates from: give --sessions-per-hour and --feedback-rate"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.engine import Row
 
 from daemon.store import tables
@@ -21,6 +21,8 @@ T = tables.exchanges
 TEXT: Final = {"messages", "completion", "completion_token_ids", "client_request_id"}
 """What a person or the model wrote."""
 EMPTY: Final[dict[str, Any]] = {"messages": (), "completion": ""}
+MOST_COUNTED: Final = 200_000
+"""Exchanges among which people are counted: half a second."""
 
 
 class Reply(NamedTuple):
@@ -81,6 +83,20 @@ def of_sessions(read: Read, deployment: str, sessions: Iterable[str]) -> list[Ex
         where = (T.c.deployment == deployment) & T.c.session.in_(piece)
         found.extend(_event(row) for row in read.conn.execute(select(T).where(where)))
     return sorted(found, key=lambda x: (x.received_at, x.exchange_id))
+
+
+def people(read: Read, deployment: str, since_s: float) -> int | None:
+    """Identities that came since then. None where that is not known: nothing so old is recorded, or more than
+    ``MOST_COUNTED`` exchanges are newer.
+    """
+    mine = T.c.deployment == deployment
+    older = select(T.c.exchange_id).where(mine & (T.c.received_at <= since_s)).limit(1)
+    if read.conn.execute(older).first() is None:
+        return None
+    came = select(T.c.identity).where(mine & (T.c.received_at > since_s)).limit(MOST_COUNTED).subquery()
+    counts = select(func.count(), func.count(came.c.identity.distinct())).select_from(came)
+    rows, identities = read.conn.execute(counts).one()
+    return int(identities) if rows < MOST_COUNTED else None
 
 
 def newest_of_rollout(read: Read, rollout: str, limit: int) -> list[Exchange]:

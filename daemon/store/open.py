@@ -18,7 +18,8 @@ import orjson
 import structlog
 from sqlalchemy import create_engine, event, insert
 from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from daemon.store import tables
 from daemon.store.migrations import STEPS, Step, due, take, version_of
@@ -147,11 +148,15 @@ class Store:
 
 @contextmanager
 def _faults() -> Generator[None]:
-    """A database that fails while it is used (full disk, locked file, lost server) is a fault by our own name."""
+    """A database that fails while it is used (full disk, locked file, lost server, one that has just become read-only)
+    is a fault by our own name.
+    """
     try:
         yield
-    except (OperationalError, InterfaceError) as error:
+    except (OperationalError, InterfaceError, InternalError) as error:
         raise StoreUnavailable(f"the database says: {error.orig}") from error
+    except PoolTimeout as error:
+        raise StoreUnavailable(f"no connection to the database is free: {error}") from error
 
 
 def _dumps(value: Any) -> str:

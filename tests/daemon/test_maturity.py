@@ -92,6 +92,20 @@ def test_a_window_may_be_longer_than_that_of_the_joiner(ingests: Bench, restart:
 
 
 @EITHER_WAY
+def test_what_may_speak_for_a_candidate_has_spoken_against_it_before(ingests: Bench, restart: bool) -> None:
+    """The joiner called it late, so no reward was shown to the test of harm when it came."""
+    batches: list[Sent] = [
+        (1006.0, [in_rollout(1, True), in_rollout(2, False)]),
+        (1800.0, []),
+        (1900.0, [said(1, "x1", value=False, sent_at=1009.0)]),
+    ]
+    assert matured(ingests, batches, 3000.0, restart=restart) == {0: 0.0, 1: None}
+    with ingests.store.read() as read:
+        told = [(e.path, e.value) for e in units.events_of(read, "r1") if e.unit == 0]
+    assert told == [("assigned", 1.0), ("harm", 0.0), ("promote", 0.0)]
+
+
+@EITHER_WAY
 @pytest.mark.parametrize(
     "changes",
     [{"session": "another"}, {"tenant": "another"}, {"choice": 1}, {"trust": Trust.BARE}],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from daemon.live_evidence import InSlice
 from daemon.outlook import outlook
 from daemon.power_table import Assumed, power_table
 from daemon.store import Store, cycles, exchanges, feedback
-from daemon.traffic_rates import people_of, recent_rates
+from daemon.traffic_rates import recent_rates
 from deploy.power import Outlook, forecast
 from deploy.rollout import RolloutConfig
 from monitors.gate import Check, GateReason, GateResult
@@ -50,7 +50,7 @@ def record(store: Store, ages: list[float], rated: int, trust: Trust = Trust.TOK
 
 
 def expected(store: Store, began: float = 0.0, new: float | None = 0.4, old: float | None = -0.01) -> Outlook:
-    return outlook(store, "support", cycle(began, slice=None), gated(new, old), NOW, MATURITY_S)
+    return outlook(store, "support", cycle(began, slice=None), gated(new, old), NOW, CONFIG)
 
 
 def about_refunds(_slice: object) -> InSlice:
@@ -125,10 +125,10 @@ def test_the_share_of_the_slice_is_that_of_new_sessions_since_the_cycle_began(
     new += [exchange(2000, received_at=NOW - 100.0, session="s1000", messages=refund)]
     with store.begin() as tx:
         exchanges.insert_new(tx, new)
-    found = outlook(store, "support", cycle(NOW - 1000.0), gated(0.4, -0.08), NOW, MATURITY_S)
+    found = outlook(store, "support", cycle(NOW - 1000.0), gated(0.4, -0.08), NOW, CONFIG)
     assert found.slice_share == 0.75
     assert found.gain_overall == pytest.approx(0.4 * 0.75 - 0.08 * 0.25)
-    later = outlook(store, "support", cycle(NOW - 1.0), gated(0.4, 0.08), NOW, MATURITY_S)
+    later = outlook(store, "support", cycle(NOW - 1.0), gated(0.4, 0.08), NOW, CONFIG)
     assert later.slice_share == pytest.approx(60 / 380), "nothing came since: the day tells"
     assert later.gain_overall == pytest.approx(0.4 * later.slice_share), "a gain outside of the slice is not counted on"
 
@@ -140,10 +140,9 @@ def test_without_an_estimate_a_small_gain_is_expected(store: Store) -> None:
 
 def test_twenty_people_cannot_give_the_units_of_a_verdict(store: Store) -> None:
     """A thousand rated sessions a day, of which a rollout counts sixty: it would end inconclusive after a week."""
-    sent = [exchange(n, received_at=NOW - 80_000.0 + 80.0 * n, identity=f"i{n % 20}") for n in range(990)]
-    with store.begin() as tx:
-        exchanges.insert_new(tx, sent)
-        feedback.insert_new(tx, [said(n, x.exchange_id, sent_at=x.received_at + 5.0) for n, x in enumerate(sent)])
+    record_of(store, 20, [NOW - 80_000.0 + 80.0 * n for n in range(990)])
+    assert expected(store).people == math.inf, "only a day is recorded: others may come on the days after"
+    record_of(store, 20, [NOW - CONFIG.deadline_s - 5.0], first=2_000)
     found = forecast(expected(store), CONFIG)
     assert found.most_units == pytest.approx(60.0)
     assert found.units_small + found.units_half > 60.0 and not found.reaches(CONFIG.deadline_s)
@@ -151,10 +150,19 @@ def test_twenty_people_cannot_give_the_units_of_a_verdict(store: Store) -> None:
     assert many.reaches(CONFIG.deadline_s)
 
 
-def test_people_who_came_once_stand_for_many_that_did_not_come_yet() -> None:
-    assert people_of({f"s{n}": f"i{n}" for n in range(100)}) == 100 + 100 * 99 / 2
-    assert people_of({f"s{n}": f"i{n % 50}" for n in range(100)}) == 50, "each came twice: nobody is missing"
-    rng = random.Random(1)
-    drawn = people_of({f"s{n}": f"i{rng.randrange(500)}" for n in range(1_000)})
-    assert 450 < drawn < 550, "432 of 500 were seen"
-    assert people_of({}) == 0.0
+def test_people_who_come_once_a_week_are_all_counted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = [NOW - CONFIG.deadline_s - 5.0 + CONFIG.deadline_s / 700.0 * n for n in range(700)]
+    record_of(store, 233, times)
+    assert expected(store).people == 233.0
+    monkeypatch.setattr(exchanges, "MOST_COUNTED", 500)
+    assert expected(store).people == math.inf, "too many exchanges to count: such a deployment has people enough"
+
+
+def record_of(store: Store, people: int, times: list[float], first: int = 0) -> None:
+    """Rated sessions at these times, of so many people in turn."""
+    sent = [exchange(first + n, received_at=at, identity=f"i{n % people}") for n, at in enumerate(times)]
+    with store.begin() as tx:
+        exchanges.insert_new(tx, sent)
+        feedback.insert_new(
+            tx, [said(first + n, x.exchange_id, sent_at=x.received_at + 5.0) for n, x in enumerate(sent)]
+        )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from daemon.ingest import Ingest
-from daemon.quarantine import IN_A_ROW
+from daemon.quarantine import IN_A_ROW, Quarantine
 from daemon.store import StoreError, counters, dead_letters, exchanges
 from monitors.alarms import Alarm
 from streams.events import Exchange
+from streams.log import Record
 from tests.daemon.events import exchange
 from tests.daemon.ingest_bench import Bench, CountingWatch, watch_of
 
@@ -97,3 +98,16 @@ def test_faults_of_the_machine_are_no_events(ingests: Bench, monkeypatch: pytest
     assert ingest.step(0.0) == 2
     with ingests.store.read() as read:
         assert not dead_letters.unsent(read, 10)
+
+
+def test_a_poll_that_brings_nothing_does_not_end_the_search() -> None:
+    """The first poll of a consumer that was made anew is often empty."""
+    quarantine = Quarantine()
+    batch = [Record("t", 0, n, None, b"", 1.0) for n in range(5)]
+    quarantine.failed(batch, ValueError())
+    assert quarantine.most(100) == 1
+    quarantine.passed([])
+    assert quarantine.most(100) == 1
+    for record in batch:
+        quarantine.passed([record])
+    assert quarantine.most(100) == 100

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from monitors.covered import GAP_S, Covered
+from monitors.covered import BACK_S, GAP_S, Covered
 
 DAY = 86_400.0
 
@@ -47,13 +47,8 @@ def test_it_is_restored_bit_for_bit_and_so_is_what_was_stored_as_two_times() -> 
     assert old.span_s == pytest.approx(DAY + 60.0)
 
 
-def test_what_came_after_is_added_as_if_it_had_come_one_by_one() -> None:
-    times = [0.0, 60.0, 9_000.0, 9_010.0, 9_005.0, 90_000.0, 90_500.0]
-    whole, before, after = Covered(), Covered(), Covered()
-    for number, at in enumerate(times):
-        whole.append(at)
-        (before if number < 3 else after).append(at)
-    before.extend(after)
-    assert before.dump() == whole.dump()
-    before.extend(Covered())
-    assert before.dump() == whole.dump()
+def test_a_clock_that_was_ahead_stops_nothing_for_long() -> None:
+    ahead = covered(30 * DAY, *(i * 60.0 for i in range(61)))
+    assert ahead.span_s == 3_600.0
+    late = covered(8 * DAY, 8 * DAY - BACK_S, 8 * DAY + 60.0)
+    assert late.span_s == 60.0, "feedback of a week ago is merely late"

@@ -134,3 +134,18 @@ def test_a_shift_of_surprisal_alone_is_seen_though_the_prompts_stay() -> None:
     by = {alarm.detector: alarm for alarm in found}
     assert by["esr_rise"].evidence["signal"] == "surprisal" and by["esr_rise"].event_index <= 850
     assert by["mewma"].kind is AlarmKind.INPUT and not by["mewma"].confirmed, "prompts as ever confirm nothing"
+
+
+def test_another_version_is_not_held_to_the_hours_of_the_one_before() -> None:
+    """Its levels wait for a day of its own, as the first ones did."""
+    watch = ReplyWatch(SMALL.model_copy(update={"reference_span_s": 86_400.0}))
+
+    def fed(first: int, count: int) -> bool:
+        for number, event in enumerate(replies(count, first)):
+            at = 60.0 * (first + number)
+            watch.observe(event.model_copy(update={"received_at": at}), first + number)
+        return bool(watch.dump()["rates"]["sides"])
+
+    assert not fed(0, 1_400) and fed(1_400, 100)
+    watch.forget()
+    assert not fed(1_500, 1_400) and fed(2_900, 100)

@@ -40,7 +40,7 @@ def told_after(config: WatchConfig, mean: Callable[[int], float], count: int, se
     """Rewards until a fall is told; ``count`` when it is not."""
     side, _ = learned(config, seed)
     for index, value in enumerate(thumbs(mean, count, seed)):
-        if side.update(value, 0.0):
+        if side.update(value, None):
             return index
     return count
 
@@ -54,7 +54,7 @@ def test_a_quiet_stream_teaches_the_level_until_it_is_known() -> None:
     first = side.esr.level
     counts: list[int] = []
     for value in thumbs(lambda _: USUAL, 6_000, 1):
-        assert not side.update(value, 0.0)
+        assert not side.update(value, None)
         counts.append(level.count)
     assert counts == sorted(counts) and counts[1_999] > 1_500, "most of what came counts soon"
     assert GROWS.reward_known <= counts[-1] < GROWS.reward_known + 300 and counts[3_999] == counts[-1]
@@ -66,7 +66,7 @@ def test_a_level_that_stands_is_that_of_the_reference() -> None:
     side, level = learned(STANDS, 1)
     before = (level.dump(), side.esr.level)
     for value in thumbs(lambda _: USUAL, 3_000, 1):
-        side.update(value, 0.0)
+        side.update(value, None)
     assert (level.dump(), side.esr.level) == before
 
 
@@ -76,7 +76,7 @@ def test_the_level_does_not_follow_the_fall_that_is_told() -> None:
         for index, value in enumerate(thumbs(falls_to(0.6, 600), 3_000, seed)):
             if index == 600:
                 usual = level.mean
-            if side.update(value, 0.0):
+            if side.update(value, None):
                 break
         assert index > 620 and abs(level.mean - usual) < 0.01  # pyright: ignore[reportPossiblyUnboundVariable]
 
