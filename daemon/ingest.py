@@ -325,7 +325,7 @@ class Ingest:
             return
         reward, sent_at = found
         of_another = self._stored.rated is not None and joined.exchange.version != self._stored.rated
-        if of_another and joined.exchange.arm not in ("canary", "holdback"):
+        if of_another and joined.exchange.usual_version:
             batch.counts["rewards_of_other_versions"] += 1
         elif not joined.revision:
             batch.alarms += self.watch.observe_reward(joined.exchange, reward, sent_at, corrected(joined))

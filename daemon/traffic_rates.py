@@ -49,7 +49,7 @@ def recent_rates(
         ripe = exchanges.since(read, deployment, now - WINDOW_S, now - maturity_s, MOST)
     came = {x.exchange_id: x for x in (*ripe, *recent)}
     found = rates(recent, stored_rewards(read, list(came.values())), now, maturity_s, ripe)
-    people = exchanges.people(read, deployment, now - horizon_s)
+    people = None if found is None else exchanges.people(read, deployment, now - horizon_s)
     return found if found is None or people is None else replace(found, people=float(people))
 
 

@@ -105,7 +105,7 @@ class Watch:
             self._capped += 1
             return []
         alarms = [self._heard(exchange, found) for found in self._replies.observe(exchange, self._index)]
-        if exchange.arm not in ("canary", "holdback"):
+        if exchange.usual_version:
             asked = _finite(exchange.received_at)
             alarms += self._rated(exchange, self._rewards.exchanged(exchange.version, self._index, asked))
         text = exchange.prompt
@@ -136,7 +136,7 @@ class Watch:
         ``sent_at`` is when its feedback was sent (None: when the exchange ended): people may rate an old reply after
         what the alarm is about began, and the alarm is as old as what it was raised by.
         """
-        if exchange.arm in ("canary", "holdback"):
+        if not exchange.usual_version:
             return []
         text = exchange.prompt
         known = self._fitted or self._ended

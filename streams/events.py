@@ -131,6 +131,13 @@ class Exchange(Frozen):
     """Mean negative log-probability (nats) of the served tokens, where log-probabilities were sampled."""
 
     @property
+    def usual_version(self) -> bool:
+        """Whether its reply counts for the usual levels: a canary's is the rollout's to judge, a holdback's is another
+        version's.
+        """
+        return self.arm not in ("canary", "holdback")
+
+    @property
     def latency_s(self) -> float:
         """Seconds from arrival to the last byte."""
         return self.completed_at - self.received_at

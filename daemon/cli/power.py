@@ -155,14 +155,14 @@ def _human(found: output.Json) -> str:
         f"{policy['maturity_s'] / 3600:.3g} h; deadline {policy['deadline_s'] / 86400:.3g} days",
         "",
     ]
+    forecasts = output.parts(found, "rows")
     if basis["people"] is not None:
-        counted = policy["identity_cap"] * basis["people"] * basis["feedback_rate"]
         lines[-1:] = [
             f"people   about {basis['people']:.0f}, each counts for {policy['identity_cap']} sessions of a rollout: "
-            f"{counted:.0f} units in all",
+            f"{forecasts[0]['most_units']:.0f} units in all",
             "",
         ]
-    rows: list[output.Json] = [dict(zip(_COLUMNS, _cells(row), strict=True)) for row in output.parts(found, "rows")]
+    rows: list[output.Json] = [dict(zip(_COLUMNS, _cells(row), strict=True)) for row in forecasts]
     notes = ["", "Medians: about half of all rollouts of such a candidate take longer. Promotion includes probation."]
     if basis["source"] == "given":
         notes.append(

@@ -14,7 +14,7 @@ from daemon.api.application import build
 from daemon.config import Config
 from daemon.cycle import CycleConfig
 from daemon.explain.rollout_words import REASONS
-from daemon.store import Store, alarms, buffers, cycles, denials, feedback, rollouts, tables, versions
+from daemon.store import Store, Tx, alarms, buffers, cycles, denials, feedback, rollouts, tables, versions
 from daemon.store import exchanges as exchange_rows
 from daemon.store.alarms import AlarmRow
 from deploy.kill_query import HOLD_REASONS
@@ -49,6 +49,12 @@ def told(api: TestClient, subject: str) -> dict[str, Any]:
     answer = api.get(f"/api/v1/evidence/{subject}")
     assert answer.status_code == 200, answer.text
     return answer.json()["explanation"]
+
+
+def create_cycle(tx: Tx, phase: str, reason: str, data: dict[str, Any]) -> None:
+    cycles.create(
+        tx, cycle="c1", deployment="support", cause="a1", phase=phase, reason=reason, data=data, at=NOW - 90.0
+    )
 
 
 def measure(document: dict[str, Any], name: str) -> dict[str, Any]:
@@ -196,16 +202,7 @@ def test_a_collecting_cycle_shows_its_labels_and_a_stopped_one_its_reason(api: T
         exchange_rows.insert_new(tx, [exchange(n, received_at=NOW - 50.0) for n in range(4)])
         feedback.insert_new(tx, [said(n, f"x{n}", sent_at=NOW - 40.0) for n in range(4)])
         data: dict[str, Any] = {"slice": None, "overrides": {}, "alarm_at": NOW - 100.0}
-        cycles.create(
-            tx,
-            cycle="c1",
-            deployment="support",
-            cause="a1",
-            phase="collecting",
-            reason="input_drift",
-            data=data,
-            at=NOW - 90.0,
-        )
+        create_cycle(tx, "collecting", "input_drift", data)
     document = told(api, "c1")
     labels = measure(document, "labels")
     assert (labels["value"], labels["threshold"], labels["reached"]) == (4.0, 10.0, False)
@@ -248,15 +245,6 @@ def test_a_smaller_error_of_promotion_is_a_higher_threshold_for_steps_alone(api:
 def test_a_rollout_that_too_few_people_could_judge_says_so(api: TestClient, store: Store) -> None:
     with store.begin() as tx:
         data: dict[str, Any] = {"slice": None, "overrides": {}, "units": 291.0, "most_units": 60.0}
-        cycles.create(
-            tx,
-            cycle="c1",
-            deployment="support",
-            cause="a1",
-            phase="stopped",
-            reason="underpowered",
-            data=data,
-            at=NOW - 90.0,
-        )
+        create_cycle(tx, "stopped", "underpowered", data)
     units = measure(told(api, "c1"), "units")
     assert (units["value"], units["threshold"], units["reached"]) == (291.0, 60.0, False)
